@@ -1,0 +1,1 @@
+"""yarrr: a media upload service for mp3 audio."""

@@ -1,0 +1,1 @@
+"""What an mp3 is: pure functions of bytes and files."""

@@ -1,0 +1,1 @@
+"""Later work and what runs it."""

@@ -1,0 +1,1 @@
+"""HTTP tools for views: knows aiohttp, knows no product."""
