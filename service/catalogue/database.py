@@ -1,0 +1,196 @@
+"""The database handles: one connection that writes, a few that read.
+
+SQLite takes one writer at a time and is fast when asked so: every write is a function of the raw connection, queued to
+the one writer connection. All functions that wait together share one transaction (group commit), each inside its own
+savepoint, so that one failure undoes only itself. ``write`` returns after COMMIT, and with ``synchronous=FULL`` that
+means: on stable storage.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import aiosqlite
+
+from service.errors import StorageFailed
+
+T = TypeVar("T")
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+APPLICATION_ID = 0x79617272  # "yarr"
+MAX_GROUP = 64
+READERS = 2
+
+WRITER_PRAGMAS = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = {synchronous};
+PRAGMA foreign_keys = ON;
+PRAGMA busy_timeout = 5000;
+PRAGMA wal_autocheckpoint = 1000;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -16000;
+PRAGMA mmap_size = 0;
+PRAGMA trusted_schema = OFF;
+PRAGMA cell_size_check = ON;
+"""
+
+READER_PRAGMAS = """
+PRAGMA query_only = ON;
+PRAGMA busy_timeout = 5000;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -8000;
+PRAGMA trusted_schema = OFF;
+"""
+
+
+@dataclass(slots=True)
+class _Write:
+    work: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
+
+
+def write_together(connection: sqlite3.Connection, works: Iterable[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+    """Run all works in one transaction; the result of each, or the exception that undid it.
+
+    Raises:
+        sqlite3.Error: when the transaction itself could not begin or commit; then nothing was written.
+    """
+    results: list[Any] = []
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for work in works:
+            connection.execute("SAVEPOINT work")
+            try:
+                results.append(work(connection))
+            except Exception as error:
+                connection.execute("ROLLBACK TO work")
+                results.append(error)
+            connection.execute("RELEASE work")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return results
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's connection and thread, with any function of the raw connection as one hop to that thread."""
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        execute: Callable[..., Awaitable[T]] = self._execute
+        return await execute(work, self._conn, *arguments)
+
+
+async def _connect(location: str, pragmas: str, *, uri: bool = False) -> _Connection:
+    def connector() -> sqlite3.Connection:
+        connection = sqlite3.connect(location, uri=uri, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.executescript(pragmas)
+        return connection
+
+    return cast(_Connection, await _Connection(connector, iter_chunk_size=64))
+
+
+class Database:
+    """The handles on one SQLite file. Open with `Database.open`, close with `close`."""
+
+    def __init__(self, writer: _Connection, readers: list[_Connection]) -> None:
+        self._writer = writer
+        self._readers = deque(readers)
+        self._writes: deque[_Write] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path, *, durable: bool = True) -> "Database":
+        """Open the file at `path`, which has been migrated.
+
+        ``durable=False`` is ``YARRR_DURABILITY=relaxed``: a commit survives a crash of the process, not of the machine.
+        """
+        pragmas = WRITER_PRAGMAS.format(synchronous="FULL" if durable else "NORMAL")
+        writer = await _connect(str(path), pragmas)
+        try:
+            location = f"{path.resolve().as_uri()}?mode=ro"
+            readers = [await _connect(location, READER_PRAGMAS, uri=True) for _ in range(READERS)]
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(writer, readers)
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the writing connection and return its result once it is committed.
+
+        Raises:
+            StorageFailed: the transaction could not be committed.
+            Exception: whatever `work` raised; what it wrote is undone.
+        """
+        if self._closed:
+            raise StorageFailed("The database is closed.")
+        entry = _Write(work, asyncio.get_running_loop().create_future())
+        self._writes.append(entry)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+        # A caller that is cancelled must not undo what others wait for, nor leave its own write half known.
+        return cast(T, await asyncio.shield(entry.done))
+
+    async def _write_all(self) -> None:
+        try:
+            while self._writes:
+                group = [self._writes.popleft() for _ in range(min(MAX_GROUP, len(self._writes)))]
+                try:
+                    results = await self._writer.run(write_together, [each.work for each in group])
+                except Exception as error:
+                    failure = StorageFailed("The database could not commit.")
+                    failure.__cause__ = error
+                    results = [failure] * len(group)
+                for each, result in zip(group, results, strict=True):
+                    _settle(each.done, result)
+        finally:
+            self._writing = None
+
+    async def read(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
+        """All rows of one query, on the next of the reading connections."""
+        reader = self._readers[0]
+        self._readers.rotate(-1)
+        return cast(list[sqlite3.Row], await reader.execute_fetchall(sql, cast(Any, parameters)))
+
+    async def find(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
+        """The first row of one query, or None."""
+        rows = await self.read(sql, parameters)
+        return rows[0] if rows else None
+
+    async def run_reading(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on a reading connection: several queries, one hop."""
+        reader = self._readers[0]
+        self._readers.rotate(-1)
+        return await reader.run(work)
+
+    async def close(self) -> None:
+        """Finish what is queued, fold the log into the file, close. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        for reader in self._readers:
+            await reader.close()
+        with contextlib.suppress(sqlite3.Error):
+            await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        await self._writer.close()
+
+
+def _settle(done: asyncio.Future[Any], result: Any) -> None:
+    if done.cancelled():
+        return
+    if isinstance(result, Exception):
+        done.set_exception(result)
+        done.exception()  # the caller may be gone; then nobody else will look at it
+    else:
+        done.set_result(result)

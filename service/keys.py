@@ -1,0 +1,30 @@
+"""Every key of the app's and the request's state."""
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from service.accounts.accounts import Accounts
+    from service.accounts.permissions import Identity
+    from service.catalogue.database import Database
+    from service.metrics import Metrics
+    from service.settings import Settings
+    from service.storage.local import LocalBlobs
+    from service.uploads.intake import Intake
+    from service.web.drain import Drain
+
+SETTINGS: "web.AppKey[Settings]" = web.AppKey("settings")
+DATABASE: "web.AppKey[Database]" = web.AppKey("database")
+ACCOUNTS: "web.AppKey[Accounts]" = web.AppKey("accounts")
+INTAKE: "web.AppKey[Intake]" = web.AppKey("intake")
+BLOBS: "web.AppKey[LocalBlobs]" = web.AppKey("blobs")
+METRICS: "web.AppKey[Metrics]" = web.AppKey("metrics")
+DRAIN: "web.AppKey[Drain]" = web.AppKey("drain")
+PAGES: "web.AppKey[jinja2.Environment]" = web.AppKey("pages")
+
+IDENTITY: "web.RequestKey[Identity | None]" = web.RequestKey("identity")
+STARTED: "web.RequestKey[bool]" = web.RequestKey("started", bool)
+EARLY: "web.RequestKey[Exception | None]" = web.RequestKey("early")

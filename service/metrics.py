@@ -1,0 +1,40 @@
+"""What is counted, for Prometheus. One object, made by the app, handed to who counts."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Metrics:
+    """All metrics of one app, in a registry of their own, so that two apps in one process (tests) do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.requests = Counter(
+            "yarrr_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "yarrr_request_seconds", "Time to answer a request", ["route"], registry=self.registry
+        )
+        self.uploads = Counter("yarrr_uploads", "Uploads that ended, by how", ["state"], registry=self.registry)
+        self.received_bytes = Counter("yarrr_received_bytes", "Bytes of uploads stored", registry=self.registry)
+        self.running_uploads = Gauge("yarrr_running_uploads", "Uploads receiving bytes now", registry=self.registry)
+        self.event_loop_lag = Gauge(
+            "yarrr_event_loop_lag_seconds",
+            "Longest time the event loop was late in the last minute",
+            registry=self.registry,
+        )
+        self.storage_failures = Counter(
+            "yarrr_storage_failures", "Writes or flushes the disk refused", registry=self.registry
+        )
+
+    def text(self) -> bytes:
+        """The text exposition format of Prometheus."""
+        return generate_latest(self.registry)

@@ -1,0 +1,76 @@
+"""Small bodies: a JSON document or a form through one marshmallow schema, and JSON answers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+from marshmallow import Schema, ValidationError
+
+from service.errors import Invalid, MalformedBody, UnsupportedMediaType
+
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+async def load(
+    request: web.Request, schema: Schema, *, types: tuple[str, ...] = ("application/json",)
+) -> dict[str, Any]:
+    """Read the body and validate it. `types` are the media types this resource takes.
+
+    Raises:
+        UnsupportedMediaType: another Content-Type.
+        MalformedBody: the body cannot be parsed.
+        Invalid: the schema refuses it; ``errors`` has a JSON pointer for each field.
+    """
+    content_type = request.content_type
+    if content_type not in types:
+        raise UnsupportedMediaType(f"Send {' or '.join(types)}.", accepted=list(types))
+    data = await (_form(request) if content_type in FORM_TYPES else _json(request))
+    try:
+        return dict(schema.load(data))
+    except ValidationError as error:
+        raise Invalid(errors=pointers(error.messages)) from None
+
+
+async def _json(request: web.Request) -> Any:
+    body = await request.read()
+    try:
+        return orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise MalformedBody(f"Not JSON: {error}.") from None
+
+
+async def _form(request: web.Request) -> dict[str, Any]:
+    try:
+        form = await request.post()
+    except web.HTTPException:
+        raise
+    except (ValueError, LookupError, AssertionError, RuntimeError) as error:
+        raise MalformedBody(f"Not a form: {error}.") from None
+    fields: dict[str, Any] = {}
+    for name, value in form.items():
+        if not isinstance(value, str):
+            raise Invalid(errors=[{"pointer": f"/{name}", "detail": "Must be text, not a file."}])
+        if name in fields:
+            raise Invalid(errors=[{"pointer": f"/{name}", "detail": "Was sent more than once."}])
+        fields[name] = value
+    return fields
+
+
+def pointers(messages: Any, prefix: str = "") -> list[dict[str, str]]:
+    """marshmallow's nested messages as a flat list of ``{"pointer", "detail"}`` (RFC 6901)."""
+    if isinstance(messages, Mapping):
+        found = []
+        for key, value in messages.items():
+            name = "" if key == "_schema" else "/" + str(key).replace("~", "~0").replace("/", "~1")
+            found += pointers(value, prefix + name)
+        return found
+    texts = messages if isinstance(messages, list) else [messages]
+    return [{"pointer": prefix, "detail": str(text)} for text in texts]
+
+
+def json_response(
+    data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, content_type: str = "application/json"
+) -> web.Response:
+    """`data` as JSON."""
+    return web.Response(status=status, body=orjson.dumps(data), content_type=content_type, headers=headers)
