@@ -1,4 +1,4 @@
-"""Users, sessions, tokens, uploads, blobs, tracks, jobs.
+"""Users, sessions, tokens, uploads, blobs, tracks.
 
 Times are integers, microseconds since 1970 UTC. Ids are text: ULIDs where order by age helps, 128 random bits in hex
 where the id is a capability (uploads).
@@ -124,19 +124,6 @@ STATEMENTS = [
     "CREATE INDEX uploads_receiving ON uploads (user_id, filename, updated_at) WHERE state = 'receiving'",
     "CREATE INDEX uploads_by_expires_at ON uploads (expires_at)",
     "CREATE INDEX uploads_by_track ON uploads (track_id)",
-    """
-    CREATE TABLE jobs (
-        job_id TEXT PRIMARY KEY,
-        kind TEXT NOT NULL,
-        track_id TEXT NOT NULL REFERENCES tracks ON DELETE CASCADE,
-        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')),
-        attempts INTEGER NOT NULL DEFAULT 0,
-        run_at INTEGER NOT NULL,
-        created_at INTEGER NOT NULL,
-        error TEXT
-    ) STRICT
-    """,
-    "CREATE INDEX jobs_queued ON jobs (run_at) WHERE state = 'queued'",
 ]
 
 

@@ -27,17 +27,19 @@ class NewTrack:
     created_at: int
 
 
-def insert(connection: sqlite3.Connection, track: NewTrack) -> None:
-    """Add a track whose blob is there."""
-    connection.execute(
+def insert(connection: sqlite3.Connection, track: NewTrack) -> sqlite3.Row:
+    """Add a track whose blob is there; its row."""
+    row: sqlite3.Row = connection.execute(
         """
         INSERT INTO tracks (track_id, user_id, key, sha256, size, filename, title, duration, bitrate, mode, channels,
                             sample_rate, audio, state, created_at, updated_at)
         VALUES (:track_id, :user_id, :key, :sha256, :size, :filename, :title, :duration, :bitrate, :mode, :channels,
                 :sample_rate, :audio, 'ready', :created_at, :created_at)
+        RETURNING *
         """,
         {
             **{name: getattr(track, name) for name in NewTrack.__slots__},
             "audio": orjson.dumps(track.audio).decode(),
         },
-    )
+    ).fetchone()
+    return row

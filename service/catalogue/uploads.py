@@ -1,0 +1,264 @@
+"""The uploads of the catalogue, and the one transaction in which an upload becomes a track.
+
+Quota is an account with two columns: ``reserved_bytes`` belong to uploads on their way, ``used_bytes`` to tracks. Every
+function here that moves bytes between them does it in the transaction that changes the upload, so the sum never lies.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import orjson
+
+from service.catalogue import tracks
+from service.catalogue.database import Database
+from service.catalogue.tracks import NewTrack
+from service.errors import NotFound, QuotaExceeded, TooManyUploads, UploadExpired
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One row. ``offset`` is the durable one; ``length`` is None while unknown; times are microseconds."""
+
+    upload_id: str
+    user_id: str
+    state: str
+    filename: str
+    title: str | None
+    offset: int
+    length: int | None
+    claimed_sha256: bytes | None
+    reserved_bytes: int
+    boot_id: str
+    created_at: int
+    updated_at: int
+    expires_at: int
+    track_id: str | None = None
+    problem: dict[str, Any] | None = None
+
+
+COLUMNS = ", ".join(f'"{each.name}"' for each in fields(Upload))
+
+
+def _upload(row: sqlite3.Row) -> Upload:
+    values = dict(row)
+    if values["problem"] is not None:
+        values["problem"] = orjson.loads(values["problem"])
+    return Upload(**values)
+
+
+def create(
+    connection: sqlite3.Connection,
+    upload: Upload,
+    *,
+    default_quota_bytes: int,
+    quota_tracks: int,
+    max_open_uploads: int,
+) -> None:
+    """Add an upload and reserve its bytes.
+
+    Raises:
+        QuotaExceeded: the bytes, or one more track, do not fit.
+        TooManyUploads: the user has too many unfinished uploads.
+    """
+    row = connection.execute(
+        "SELECT count(*) FROM uploads WHERE state = 'receiving' AND user_id = ?", (upload.user_id,)
+    ).fetchone()
+    if row[0] >= max_open_uploads:
+        raise TooManyUploads("Finish or terminate an upload first.", limit=max_open_uploads)
+    reserve(connection, upload.user_id, upload.reserved_bytes, default_quota_bytes)
+    used_tracks = connection.execute(
+        "SELECT used_tracks FROM users WHERE user_id = ?", (upload.user_id,)
+    ).fetchone()[0]
+    if used_tracks + row[0] >= quota_tracks:
+        raise QuotaExceeded("You may not store more tracks.", quota_tracks=quota_tracks, used_tracks=used_tracks)
+    connection.execute(
+        f"INSERT INTO uploads ({COLUMNS}) VALUES ({', '.join('?' * len(fields(Upload)))})",
+        [None if each.name == "problem" else getattr(upload, each.name) for each in fields(Upload)],
+    )
+
+
+def reserve(connection: sqlite3.Connection, user_id: str, size: int, default_quota_bytes: int) -> None:
+    """Move `size` bytes of the user's quota into the reserved ones.
+
+    Raises:
+        QuotaExceeded: they do not fit.
+    """
+    row = connection.execute(
+        """
+        UPDATE users SET reserved_bytes = reserved_bytes + :size
+        WHERE user_id = :user_id AND used_bytes + reserved_bytes + :size <= ifnull(quota_bytes, :quota)
+        RETURNING reserved_bytes
+        """,
+        {"user_id": user_id, "size": size, "quota": default_quota_bytes},
+    ).fetchone()
+    if row is None:
+        raise quota_exceeded(connection, user_id, default_quota_bytes)
+
+
+def quota_exceeded(connection: sqlite3.Connection, user_id: str, default_quota_bytes: int) -> QuotaExceeded:
+    """The error with the user's figures."""
+    row = connection.execute(
+        "SELECT ifnull(quota_bytes, ?), used_bytes, reserved_bytes FROM users WHERE user_id = ?",
+        (default_quota_bytes, user_id),
+    ).fetchone()
+    return QuotaExceeded(
+        "The upload does not fit into your quota.",
+        quota_bytes=row[0],
+        used_bytes=row[1],
+        reserved_bytes=row[2],
+    )
+
+
+def reserve_more(connection: sqlite3.Connection, upload_id: str, size: int, default_quota_bytes: int) -> None:
+    """Reserve `size` more bytes for an upload of unknown length.
+
+    Raises:
+        QuotaExceeded: they do not fit.
+        UploadExpired: the upload is not receiving any more.
+    """
+    row = connection.execute(
+        """
+        UPDATE uploads SET reserved_bytes = reserved_bytes + ? WHERE upload_id = ? AND state = 'receiving'
+        RETURNING user_id
+        """,
+        (size, upload_id),
+    ).fetchone()
+    if row is None:
+        raise UploadExpired("The upload has ended.")
+    reserve(connection, row[0], size, default_quota_bytes)
+
+
+def record_offset(connection: sqlite3.Connection, upload_id: str, offset: int, *, now: int, expires_at: int) -> None:
+    """Note bytes that are on stable storage, and that the upload is alive.
+
+    Raises:
+        UploadExpired: the upload is not receiving any more.
+    """
+    done = connection.execute(
+        """
+        UPDATE uploads SET "offset" = max("offset", ?), updated_at = ?, expires_at = max(expires_at, ?)
+        WHERE upload_id = ? AND state = 'receiving'
+        """,
+        (offset, now, expires_at, upload_id),
+    )
+    if done.rowcount != 1:
+        raise UploadExpired("The upload has ended.")
+
+
+def end(
+    connection: sqlite3.Connection,
+    upload_id: str,
+    state: str,
+    *,
+    now: int,
+    problem: dict[str, Any] | None = None,
+) -> bool:
+    """End a receiving upload otherwise than as a track and release what it reserved; False when it had ended before."""
+    row = connection.execute(
+        "SELECT user_id, reserved_bytes FROM uploads WHERE upload_id = ? AND state = 'receiving'", (upload_id,)
+    ).fetchone()
+    if row is None:
+        return False
+    connection.execute(
+        "UPDATE uploads SET state = ?, reserved_bytes = 0, updated_at = ?, problem = ? WHERE upload_id = ?",
+        (state, now, orjson.dumps(problem, default=str).decode() if problem else None, upload_id),
+    )
+    connection.execute(
+        "UPDATE users SET reserved_bytes = reserved_bytes - ? WHERE user_id = ?", (row[1], row[0])
+    )
+    return True
+
+
+def finish(connection: sqlite3.Connection, upload_id: str, track: NewTrack) -> sqlite3.Row:
+    """Make the upload a track: blob, track, quota and upload in one transaction. Returns the track's row.
+
+    The bytes lie under ``track.key`` already. Equal bytes share one blob: when another upload brought them first, the
+    track gets that one's key, and the file under ``track.key`` is on record as one to delete.
+
+    Raises:
+        UploadExpired: the upload is not receiving any more; nothing is changed.
+    """
+    row = connection.execute(
+        "SELECT user_id, reserved_bytes FROM uploads WHERE upload_id = ? AND state = 'receiving'", (upload_id,)
+    ).fetchone()
+    if row is None:
+        raise UploadExpired("The upload has ended.")
+    track_row = tracks.insert(connection, replace(track, key=_share_blob(connection, track)))
+    connection.execute(
+        """
+        UPDATE uploads SET state = 'finished', "offset" = ?, length = ?, reserved_bytes = 0, updated_at = ?, track_id = ?
+        WHERE upload_id = ?
+        """,
+        (track.size, track.size, track.created_at, track.track_id, upload_id),
+    )
+    connection.execute(
+        """
+        UPDATE users SET reserved_bytes = reserved_bytes - ?, used_bytes = used_bytes + ?, used_tracks = used_tracks + 1
+        WHERE user_id = ?
+        """,
+        (row["reserved_bytes"], track.size, row["user_id"]),
+    )
+    return track_row
+
+
+def _share_blob(connection: sqlite3.Connection, track: NewTrack) -> str:
+    existing = connection.execute(
+        "SELECT key FROM blobs WHERE sha256 = ? AND state = 'ready'", (track.sha256,)
+    ).fetchone()
+    connection.execute(
+        "INSERT INTO blobs (key, sha256, size, state, created_at) VALUES (?, ?, ?, ?, ?)",
+        (track.key, track.sha256, track.size, "deleting" if existing else "ready", track.created_at),
+    )
+    return str(existing[0]) if existing else track.key
+
+
+async def find(database: Database, upload_id: str) -> Upload | None:
+    """The upload, in whatever state, or None."""
+    row = await database.find(f"SELECT {COLUMNS} FROM uploads WHERE upload_id = ?", (upload_id,))
+    return _upload(row) if row else None
+
+
+async def get(database: Database, upload_id: str, user_id: str) -> Upload:
+    """The user's own upload.
+
+    Raises:
+        NotFound: there is none, or it is another user's.
+    """
+    upload = await find(database, upload_id)
+    if upload is None or upload.user_id != user_id:
+        raise NotFound("There is no such upload.")
+    return upload
+
+
+async def find_open(database: Database, user_id: str, filename: str) -> Upload | None:
+    """The user's newest unfinished upload of that name."""
+    row = await database.find(
+        f"""
+        SELECT {COLUMNS} FROM uploads WHERE state = 'receiving' AND user_id = ? AND filename = ?
+        ORDER BY updated_at DESC LIMIT 1
+        """,
+        (user_id, filename),
+    )
+    return _upload(row) if row else None
+
+
+async def all_receiving(database: Database) -> list[Upload]:
+    """Every unfinished upload; few, by an index."""
+    return [_upload(row) for row in await database.read(f"SELECT {COLUMNS} FROM uploads WHERE state = 'receiving'")]
+
+
+async def expired(database: Database, now: int) -> list[Upload]:
+    """Uploads whose time is over: unfinished ones to be ended, ended ones to be forgotten."""
+    return [
+        _upload(row)
+        for row in await database.read(f"SELECT {COLUMNS} FROM uploads WHERE expires_at <= ? LIMIT 1000", (now,))
+    ]
+
+
+def forget(connection: sqlite3.Connection, upload_ids: Iterable[str]) -> None:
+    """Remove ended uploads."""
+    connection.executemany(
+        "DELETE FROM uploads WHERE upload_id = ? AND state != 'receiving'", [(each,) for each in upload_ids]
+    )

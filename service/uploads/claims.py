@@ -1,0 +1,36 @@
+"""Checksums a client claims for the content of one request, checked while the bytes pass."""
+
+import hashlib
+from collections.abc import Mapping
+
+from service.errors import DigestMismatch
+
+ALGORITHMS = frozenset({"sha256", "sha512", "sha1"})
+
+
+class Claims:
+    """`expected` maps a hashlib name to the digest the client sent."""
+
+    def __init__(self, expected: Mapping[str, bytes] | None = None) -> None:
+        self._expected = dict(expected or {})
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in self._expected}
+
+    def __bool__(self) -> bool:
+        return bool(self._expected)
+
+    def update(self, data: bytes) -> None:
+        """Bytes of this request, in order."""
+        for each in self._hashes.values():
+            each.update(data)
+
+    def check(self) -> None:
+        """Raise `DigestMismatch` when one of the claims does not hold."""
+        for name, expected in self._expected.items():
+            found = self._hashes[name].digest()
+            if found != expected:
+                raise DigestMismatch(
+                    "The content does not match its digest.",
+                    algorithm=name,
+                    expected=expected.hex(),
+                    found=found.hex(),
+                )

@@ -1,0 +1,51 @@
+"""The hot loop: from a body to the writer. No protocol, no HTTP, no database is known here."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from service.errors import InconsistentUploadLength
+from service.uploads.writer import Writer
+
+
+class Body(Protocol):
+    """Where the bytes of one request come from."""
+
+    async def read(self) -> bytes:
+        """The next chunk, empty at the end.
+
+        Raises:
+            BodyError: the body ended otherwise than it should.
+        """
+
+    def at_end(self) -> bool:
+        """Whether it is known already that no more bytes will come."""
+
+
+async def receive(
+    body: Body,
+    writer: Writer,
+    *,
+    offset: int,
+    limit: int | None,
+    make_room: Callable[[int], Awaitable[None]],
+    pending_limit: Callable[[], int],
+) -> int:
+    """Move the whole body into the writer; the offset after its last byte.
+
+    `limit` is the length of the upload, if known. `make_room` is told each new offset before its bytes are taken and
+    raises when they may not be (limits, quota, disk).
+
+    Raises:
+        InconsistentUploadLength: more bytes than the upload has.
+        BodyError: the body broke off; what came before is in the writer.
+    """
+    while chunk := await body.read():
+        offset += len(chunk)
+        if limit is not None and offset > limit:
+            raise InconsistentUploadLength("More bytes came than were announced.", length=limit)
+        await make_room(offset)
+        writer.put(chunk)
+        if not body.at_end():
+            writer.start()
+            await writer.room(pending_limit())
+    return offset
