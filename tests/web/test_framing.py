@@ -38,7 +38,7 @@ async def send(server, data: bytes, answers: int, *, piecewise: bool = False) ->
 
     async def deliver():
         for piece in [data[i : i + 1] for i in range(len(data))] if piecewise else [data]:
-            if not received:  # a refusal in the middle closes the connection
+            if not reader.at_eof():  # a refusal in the middle closes the connection
                 writer.write(piece)
                 await asyncio.sleep(0)
 
@@ -50,7 +50,7 @@ async def send(server, data: bytes, answers: int, *, piecewise: bool = False) ->
             if not block:
                 return received
             received += block
-    except TimeoutError:
+    except (TimeoutError, ConnectionError):
         return received
     finally:
         await sending
