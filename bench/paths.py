@@ -15,3 +15,5 @@ LOAD = HOME / "load"  # the compiled load client
 def make_all() -> None:
     for directory in (DATA, CONTENT, LOGS, RESULTS):
         directory.mkdir(parents=True, exist_ok=True)
+    for log in LOGS.iterdir():
+        log.unlink()
