@@ -2,7 +2,8 @@
 
     YarrrError
     ├── Invalid                       fields of a JSON body, a form or a query
-    │   └── InvalidQuery
+    │   ├── InvalidQuery
+    │   └── InvalidHeader
     ├── MalformedBody                 cannot be parsed at all
     ├── UnsupportedMediaType
     ├── NotAcceptable
@@ -70,6 +71,12 @@ class InvalidQuery(Invalid):
     """A query parameter that is unknown or has a wrong value; ``allowed`` lists what would do."""
 
     code = "invalid-query"
+
+
+class InvalidHeader(Invalid):
+    """A request header field that cannot be understood; ``field`` is its name."""
+
+    code = "invalid-header"
 
 
 class MalformedBody(YarrrError):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 if TYPE_CHECKING:
     import jinja2
@@ -23,6 +23,7 @@ INTAKE: "web.AppKey[Intake]" = web.AppKey("intake")
 BLOBS: "web.AppKey[LocalBlobs]" = web.AppKey("blobs")
 METRICS: "web.AppKey[Metrics]" = web.AppKey("metrics")
 DRAIN: "web.AppKey[Drain]" = web.AppKey("drain")
+FRONTEND: "web.AppKey[ClientSession]" = web.AppKey("frontend", ClientSession)
 PAGES: "web.AppKey[jinja2.Environment]" = web.AppKey("pages")
 
 IDENTITY: "web.RequestKey[Identity | None]" = web.RequestKey("identity")

@@ -68,9 +68,7 @@ def create(
     if row[0] >= max_open_uploads:
         raise TooManyUploads("Finish or terminate an upload first.", limit=max_open_uploads)
     reserve(connection, upload.user_id, upload.reserved_bytes, default_quota_bytes)
-    used_tracks = connection.execute(
-        "SELECT used_tracks FROM users WHERE user_id = ?", (upload.user_id,)
-    ).fetchone()[0]
+    used_tracks = connection.execute("SELECT used_tracks FROM users WHERE user_id = ?", (upload.user_id,)).fetchone()[0]
     if used_tracks + row[0] >= quota_tracks:
         raise QuotaExceeded("You may not store more tracks.", quota_tracks=quota_tracks, used_tracks=used_tracks)
     connection.execute(
@@ -147,6 +145,11 @@ def record_offset(connection: sqlite3.Connection, upload_id: str, offset: int, *
         raise UploadExpired("The upload has ended.")
 
 
+def rejoin(connection: sqlite3.Connection, upload_id: str, boot_id: str) -> None:
+    """From now on the part counts as written since this boot of the machine."""
+    connection.execute("UPDATE uploads SET boot_id = ? WHERE upload_id = ?", (boot_id, upload_id))
+
+
 def end(
     connection: sqlite3.Connection,
     upload_id: str,
@@ -165,9 +168,7 @@ def end(
         "UPDATE uploads SET state = ?, reserved_bytes = 0, updated_at = ?, problem = ? WHERE upload_id = ?",
         (state, now, orjson.dumps(problem, default=str).decode() if problem else None, upload_id),
     )
-    connection.execute(
-        "UPDATE users SET reserved_bytes = reserved_bytes - ? WHERE user_id = ?", (row[1], row[0])
-    )
+    connection.execute("UPDATE users SET reserved_bytes = reserved_bytes - ? WHERE user_id = ?", (row[1], row[0]))
     return True
 
 
@@ -188,7 +189,8 @@ def finish(connection: sqlite3.Connection, upload_id: str, track: NewTrack) -> s
     track_row = tracks.insert(connection, replace(track, key=_share_blob(connection, track)))
     connection.execute(
         """
-        UPDATE uploads SET state = 'finished', "offset" = ?, length = ?, reserved_bytes = 0, updated_at = ?, track_id = ?
+        UPDATE uploads
+        SET state = 'finished', "offset" = ?, length = ?, reserved_bytes = 0, updated_at = ?, track_id = ?
         WHERE upload_id = ?
         """,
         (track.size, track.size, track.created_at, track.track_id, upload_id),

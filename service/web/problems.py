@@ -17,8 +17,9 @@ from aiohttp_request_id_logging import REQUEST_ID_KEY
 
 from service import errors
 from service.errors import YarrrError
-from service.keys import PAGES, STARTED
+from service.keys import STARTED
 from service.web.negotiate import is_browser
+from service.web.pages import render
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,12 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
             400,
             "The query is not valid",
             "A query parameter is unknown or has a value that cannot be used; `allowed`, where given, lists what can.",
+        ),
+        _problem(
+            errors.InvalidHeader,
+            400,
+            "A header field is not valid",
+            "The field `field` of the request's header does not have the form it should have.",
         ),
         _problem(
             errors.MalformedBody,
@@ -283,8 +290,9 @@ def respond(
         all_headers["WWW-Authenticate"] = 'Bearer realm="yarrr"'
     all_headers["Cache-Control"] = "no-store"
     if is_browser(request):
-        page = request.app[PAGES].get_template("problem.html").render(problem=document, help=problem.help)
-        return web.Response(status=problem.status, text=page, content_type="text/html", headers=all_headers)
+        page = render(request, "problem.html", status=problem.status, problem=document, help=problem.help)
+        page.headers.update(all_headers)
+        return page
     body = orjson.dumps(document, default=str)
     return web.Response(status=problem.status, body=body, content_type=PROBLEM_JSON, headers=all_headers)
 

@@ -1,0 +1,134 @@
+"""The composition root: the only file that knows which adapters there are."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp_request_id_logging import REQUEST_ID_KEY, RequestIdMiddleware, noop
+
+from service.accounts.accounts import Accounts
+from service.catalogue.database import Database
+from service.catalogue.migrations import migrate
+from service.keys import ACCOUNTS, BLOBS, DATABASE, DRAIN, INTAKE, METRICS, PAGES, SETTINGS, STARTED
+from service.metrics import Metrics
+from service.routes import add_routes
+from service.settings import Settings
+from service.storage.local import LocalBlobs
+from service.storage.spool import Spool
+from service.uploads.intake import Intake
+from service.uploads.recover import recover
+from service.web.csrf import csrf_middleware
+from service.web.drain import Drain, drain_middleware
+from service.web.framing import framing_middleware
+from service.web.measure import measure_middleware
+from service.web.pages import environment
+from service.web.problems import problems_middleware
+from service.web.security import add_security_headers
+
+MAX_SMALL_BODY_BYTES = 1 << 20
+MAX_FORM_FIELDS = 50
+LAG_INTERVAL_S = 0.05
+LAG_WINDOW = 1200  # intervals: a minute
+
+
+class RequestIds(RequestIdMiddleware):
+    """The library's middleware, without its own answer to exceptions: ours are made further in, and an exception that
+    comes this far belongs to a response that has begun. A second response would be written into the first one's body.
+    """
+
+    def get_response_for_exception(self, _request: web.Request, exc: Exception) -> web.StreamResponse:
+        raise exc
+
+
+def build_app(settings: Settings) -> web.Application:
+    """The whole service, ready for a runner. Files and database are opened at its start-up and closed at its end."""
+    app = web.Application(
+        middlewares=[
+            RequestIds(log_request_start=noop, no_fallback_request_id_key=True),
+            measure_middleware,
+            problems_middleware,
+            framing_middleware,
+            drain_middleware,
+            csrf_middleware,
+        ],
+        client_max_size=MAX_SMALL_BODY_BYTES,
+    )
+    app[SETTINGS] = settings
+    app[METRICS] = Metrics()
+    app[PAGES] = environment()
+    app[DRAIN] = Drain()
+    app.on_response_prepare.append(_note_start)
+    app.on_response_prepare.append(add_security_headers)
+    app.cleanup_ctx.append(_storage)
+    app.cleanup_ctx.append(_measure_event_loop)
+    add_routes(app)
+    return app
+
+
+async def _note_start(request: web.Request, response: web.StreamResponse) -> None:
+    request[STARTED] = True
+    if (identifier := request.get(REQUEST_ID_KEY)) is not None:
+        response.headers["X-Request-ID"] = identifier
+
+
+async def _storage(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    durable = settings.durability == "full"
+    path = prepare(settings)
+    spool = Spool(settings.data_dir / "spool", durable=durable)
+    blobs = LocalBlobs(settings.data_dir / "blobs", durable=durable)
+    database = await Database.open(path, durable=durable)
+    try:
+        boot_id = read_boot_id()
+        await recover(database, spool, blobs, boot_id=boot_id)
+        accounts = Accounts(database, settings)
+        password = await accounts.ensure_admin(settings.admin_password)
+        if password is not None:
+            print(f"Created the user admin with the password {password} (shown only this once).", flush=True)  # noqa: T201
+        intake = Intake(database, spool, blobs, settings, app[METRICS], boot_id=boot_id)
+        app[DATABASE], app[BLOBS], app[ACCOUNTS], app[INTAKE] = database, blobs, accounts, intake
+        try:
+            yield
+        finally:
+            await intake.close()
+            await accounts.close()
+    finally:
+        await database.close()
+
+
+def prepare(settings: Settings) -> Path:
+    """Make the data directory and bring its database to the newest schema; the database's path."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = settings.data_dir / "catalogue.db"
+    migrate(path)
+    return path
+
+
+def read_boot_id() -> str:
+    """What tells one boot of this machine from another."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"boot-{int(time.time() - time.monotonic())}"
+
+
+async def _measure_event_loop(app: web.Application) -> AsyncIterator[None]:
+    task = asyncio.create_task(_watch_lag(app[METRICS]))
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _watch_lag(metrics: Metrics) -> None:
+    worst, ticks = 0.0, 0
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_INTERVAL_S)
+        worst = max(worst, time.perf_counter() - before - LAG_INTERVAL_S)
+        metrics.event_loop_lag.set(worst)
+        ticks += 1
+        if ticks >= LAG_WINDOW:
+            worst, ticks = 0.0, 0

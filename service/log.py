@@ -1,0 +1,87 @@
+"""Logs: one line an event on stderr, for people on a terminal and as JSON elsewhere, each with its request id."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp_request_id_logging import RequestIdAccessLogger, request_id
+from structlog.typing import Processor, WrappedLogger
+
+
+def set_up(log_format: str, level: str) -> None:
+    """Send every record of structlog and of the standard library to stderr in one form.
+
+    `log_format` is ``json``, ``console`` or ``auto``: console when stderr is a terminal.
+    """
+    is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(["address", "seconds", "sent_bytes", "user_agent"]),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_request_id,
+    ]
+    renderer: Processor
+    if is_console:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    else:
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # aiohttp logs a traceback for every connection a client drops in the middle of an answer.
+    logging.getLogger("aiohttp.server").addFilter(_is_worth_telling)
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    identifier = request_id.get()
+    if identifier is not None:
+        event["request_id"] = identifier
+    return event
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, ConnectionError | TimeoutError)
+
+
+class AccessLogger(RequestIdAccessLogger):
+    """One line per request, with its id; the query is left out, since people put secrets there."""
+
+    def __init__(self, logger: logging.Logger, log_format: str) -> None:
+        super().__init__(logger, log_format)
+        self._access = logging.getLogger("yarrr.access")
+
+    @property
+    def enabled(self) -> bool:
+        return self._access.isEnabledFor(logging.INFO)
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        token = request_id.set(response.headers.get("X-Request-ID"))
+        try:
+            self._access.info(
+                "%s %s %d",
+                request.method,
+                request.rel_url.raw_path,
+                response.status,
+                extra={
+                    "address": request.remote,
+                    "seconds": round(time, 6),
+                    "sent_bytes": response.body_length,
+                    "user_agent": request.headers.get("User-Agent", "")[:200],
+                },
+            )
+        finally:
+            request_id.reset(token)

@@ -1,0 +1,146 @@
+"""The life of the process: one lock, one listening socket, and an end that loses nothing."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser
+
+from service.app import build_app
+from service.keys import DRAIN
+from service.log import AccessLogger, set_up
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE_TIMEOUT_S = 60.0
+LINGERING_TIME_S = 5.0
+SHUTDOWN_TIMEOUT_S = 5.0
+SEND_STALL_MS = 60_000
+BACKLOG = 1024
+READ_BUFFER_BYTES = 128 << 10
+MAX_FIELD_BYTES = 16 << 10
+
+
+class StartError(Exception):
+    """The service cannot start; the message says why."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: the data directory is taken or not usable, or the port is.
+    """
+    set_up(settings.log_format, settings.log_level)
+    if HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise StartError("aiohttp was installed without its C parser; the Python one is not safe to serve with.")
+    with locked(settings):
+        asyncio.run(_serve(settings))
+
+
+@contextmanager
+def locked(settings: Settings) -> Iterator[None]:
+    """Hold the data directory: SQLite and the spool belong to one process at a time.
+
+    Raises:
+        StartError: another process holds it, or it cannot be made.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(settings.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"The data directory {settings.data_dir} cannot be used: {error.strerror}.") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise StartError(
+                f"Another yarrr (process {holder or 'unknown'}) is running on {settings.data_dir}."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+    listener = _listen(settings)
+    runner = make_runner(build_app(settings), access_log=settings.access_log)
+    try:
+        await runner.setup()
+        site = web.SockSite(runner, listener, backlog=BACKLOG)
+        await site.start()
+        _tell_start(listener)
+        await stop.wait()
+        await _drain(runner.app, site, settings.drain_timeout_s, hurry)
+    finally:
+        listener.close()
+        await runner.cleanup()
+
+
+def make_runner(app: web.Application, *, access_log: bool = True) -> web.AppRunner:
+    """A runner with every limit of the server set on purpose."""
+    return web.AppRunner(
+        app,
+        access_log_class=AccessLogger,
+        access_log=logging.getLogger("yarrr.access") if access_log else None,
+        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
+        lingering_time=LINGERING_TIME_S,
+        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        read_bufsize=READ_BUFFER_BYTES,
+        max_field_size=MAX_FIELD_BYTES,
+        # A body is counted, hashed and stored as it is sent; nothing may unpack it on the way.
+        auto_decompress=False,
+        handler_cancellation=False,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # A reader whose window stays shut would hold a response and its file for ever.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_STALL_MS)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise StartError(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from None
+    return listener
+
+
+def _tell_start(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    logger.info("serving on %s", url, extra={})
+    logger.info("aiohttp %s, SQLite %s", aiohttp.__version__, sqlite3.sqlite_version)
+
+
+async def _drain(app: web.Application, site: web.BaseSite, timeout_s: float, hurry: asyncio.Event) -> None:
+    """No new work; what runs may finish. aiohttp is told only afterwards: from then on it drops what bodies bring."""
+    logger.info("draining")
+    app[DRAIN].begin()
+    await site.stop()
+    waiting = asyncio.create_task(app[DRAIN].wait(timeout_s))
+    hurrying = asyncio.create_task(hurry.wait())
+    await asyncio.wait([waiting, hurrying], return_when=asyncio.FIRST_COMPLETED)
+    is_idle = waiting.done() and waiting.result()
+    for task in (waiting, hurrying):
+        task.cancel()
+    logger.info("drained" if is_idle else "stopping while requests are running")

@@ -1,0 +1,55 @@
+"""The answer to a finished upload: 201 means the bytes are on stable storage, hash to this digest, and are listed."""
+
+import sqlite3
+from typing import Any
+
+from aiohttp import web
+
+from service.schemas.tracks import dump_track, track_etag
+from service.views.forms import Taken
+from service.web.negotiate import is_browser
+from service.web.payload import json_response
+from service.web.problems import answer_to, problem_document, problem_of
+from service.wire.digests import sha256_field
+
+
+def receipt(request: web.Request, row: sqlite3.Row) -> web.Response:
+    """201 with ``Location``, ``ETag``, ``Repr-Digest`` and the track.
+
+    Raises:
+        web.HTTPSeeOther: a browser goes to the track's page.
+    """
+    location = f"/tracks/{row['track_id']}"
+    if is_browser(request):
+        raise web.HTTPSeeOther(location)
+    headers = {"Location": location, "ETag": track_etag(row), "Repr-Digest": sha256_field(row["sha256"])}
+    return json_response(dump_track(row), status=201, headers=headers)
+
+
+def form_receipt(request: web.Request, taken: list[Taken]) -> web.Response:
+    """The receipt of one file, or 207 with one item a file: ``{filename, status, track | problem}``.
+
+    Raises:
+        YarrrError: the form's only file was refused.
+        web.HTTPSeeOther: a browser goes to the track, or to the list.
+    """
+    if len(taken) == 1:
+        if taken[0].error is not None:
+            raise taken[0].error
+        assert taken[0].row is not None
+        return receipt(request, taken[0].row)
+    refused = next((each.error for each in taken if each.error is not None), None)
+    if is_browser(request):
+        if refused is not None:
+            return answer_to(request, refused)
+        raise web.HTTPSeeOther("/")
+    return json_response({"items": [_item(each) for each in taken]}, status=207)
+
+
+def _item(taken: Taken) -> dict[str, Any]:
+    if taken.error is None:
+        assert taken.row is not None
+        return {"filename": taken.filename, "status": 201, "track": dump_track(taken.row)}
+    problem = problem_of(taken.error)
+    document = problem_document(problem, detail=taken.error.detail, facts=taken.error.facts)
+    return {"filename": taken.filename, "status": problem.status, "problem": document}

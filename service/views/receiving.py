@@ -1,0 +1,68 @@
+"""What the doors share: the judgement before a body is read, and taking one whole file."""
+
+import sqlite3
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from service.errors import InvalidHeader, ShuttingDown, TooLarge
+from service.keys import DRAIN, INTAKE, SETTINGS
+from service.uploads.claims import Claims
+from service.uploads.intake import NewUpload
+from service.uploads.receive import Body
+from service.web import csrf
+from service.web.body import refuse_content_encoding
+from service.web.drain import RETRY_AFTER_S
+from service.web.identity import require
+from service.web.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
+from service.wire import digests
+
+
+async def judge_upload(request: web.Request) -> None:
+    """Say no before the body: who asks, from where, how much, and whether there is room.
+
+    Raises:
+        YarrrError: the answer the view is going to give.
+    """
+    if request.app[DRAIN].is_draining:
+        raise ShuttingDown("The service is about to stop.", retry_after=RETRY_AFTER_S)
+    csrf.check(request)
+    identity = await require(request, "upload")
+    refuse_content_encoding(request)
+    length = request.content_length
+    if request.content_type == "multipart/form-data":
+        _judge_form(request, length)
+        length = None
+    request.app[INTAKE].admit(identity.user_id, length)
+
+
+def _judge_form(request: web.Request, length: int | None) -> None:
+    most = MAX_FILES * request.app[SETTINGS].max_upload_bytes + MAX_FIELDS * MAX_FIELD_BYTES
+    if length is not None and length > most:
+        raise TooLarge("The form is larger than all its files may be.", limit_bytes=most)
+    if "Content-Digest" in request.headers or "Repr-Digest" in request.headers:
+        raise InvalidHeader("In a form the digest belongs into the header of the file's part.", field="Content-Digest")
+
+
+async def take_whole(
+    app: web.Application, user_id: str, body: Body, fields: Mapping[str, str], new: NewUpload
+) -> sqlite3.Row:
+    """Take one whole file from its first byte to its receipt, the track's row.
+
+    `fields` is the header that may hold ``Repr-Digest`` and ``Content-Digest``: the request's, or the part's in a form.
+    Of a whole file, both are digests of the same bytes.
+
+    Raises:
+        InvalidHeader: the digests cannot be read, or contradict each other.
+        YarrrError: as `Intake.create` and `Intake.take` do.
+    """
+    claimed = digests.parse(fields, "Repr-Digest")
+    for name, digest in digests.parse(fields, "Content-Digest").items():
+        if claimed.setdefault(name, digest) != digest:
+            raise InvalidHeader("Content-Digest and Repr-Digest of a whole file must agree.", field="Content-Digest")
+    intake = app[INTAKE]
+    upload = await intake.create(
+        user_id,
+        NewUpload(new.filename, title=new.title, length=new.length, claimed_sha256=claimed.pop("sha256", None)),
+    )
+    return await intake.take(upload, body, Claims(claimed))

@@ -1,0 +1,1 @@
+"""Upload dialects: headers in, headers out; pure functions of mappings."""

@@ -1,0 +1,55 @@
+"""What every test may ask for: the real app on a fresh data directory."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from service.app import build_app
+from service.settings import Settings
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path / "data",
+        admin_password=PASSWORD,
+        argon2_memory_kib=8192,
+        free_space_reserve_bytes=0,
+        login_attempts_per_minute=1000,
+    )
+
+
+@pytest.fixture
+def change_settings(settings):
+    """A function giving the test's settings with some values changed."""
+    return lambda **changes: dataclasses.replace(settings, **changes)
+
+
+@pytest.fixture
+def make_client(aiohttp_client):
+    """A function that starts the app with given settings as the server does, and gives a client of it."""
+
+    async def make(settings: Settings):
+        return await aiohttp_client(build_app(settings), server_kwargs={"auto_decompress": False})
+
+    return make
+
+
+@pytest.fixture
+async def client(make_client, settings):
+    return await make_client(settings)
+
+
+@pytest.fixture
+async def token(client) -> str:
+    answer = await client.post("/login", json={"username": "admin", "password": PASSWORD})
+    assert answer.status == 200, await answer.text()
+    return (await answer.json())["token"]
+
+
+@pytest.fixture
+def auth(token) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
