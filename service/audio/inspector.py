@@ -1,7 +1,7 @@
 """Learns from the bytes of an upload while they pass: their digest, and whether and what kind of mp3 they are.
 
-The walk through the frames is `walker`'s; here its counts become a report. Durations and modes come from the frames; what
-a Xing or LAME header says is a claim of whoever made the file, and is believed only where the frames bear it out.
+The walk through the frames is `walker`'s; here its counts become a report. Durations and modes come from the frames;
+what a Xing or LAME header says is a claim of whoever made the file, and is believed only where the frames bear it out.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class AudioReport:
     """What the frames say, counted one by one, and what the file claims about itself."""
 
     frames: int  # whole ones of audio; the Xing, Info or VBRI frame in front does not count
-    duration: float  # seconds, of what a decoder plays
+    duration: float  # seconds, of what a decoder plays, a cut last frame included
     bitrate: int  # bits per second, average over frames
     mode: str  # "cbr" | "vbr" | "abr"
     channels: int
@@ -100,7 +100,12 @@ def _report(walker: Walker) -> AudioReport:
         seconds_of[stream.bitrate(third)] += count * stream.samples / stream.sample_rate
     junk = walker.seen - walker.frame_bytes - walker.info_bytes - walker.tag_bytes - walker.cut_bytes
     missing = (info.frames or 0) - frames - junk * frames // walker.frame_bytes - walker.gaps
-    samples[first.stream.sample_rate] -= _unplayed(info, frames, first.stream.samples)
+    if walker.cut_frame:
+        samples[walker.cut_frame[0].sample_rate] += walker.cut_frame[0].samples
+    if walker.is_info_displaced:
+        samples[first.stream.sample_rate] += first.stream.samples
+    else:
+        samples[first.stream.sample_rate] -= _unplayed(info, frames, first.stream.samples)
     return AudioReport(
         frames=frames,
         duration=max(0.0, sum(count / rate for rate, count in samples.items())),

@@ -1,7 +1,7 @@
 """Walks through a body as it comes in chunks: skips tags, follows chains of frames, searches junk for the next one.
 
-How the bytes were cut into chunks never changes what is found, and only a bounded rest of them is kept. To that end every
-decision waits until all bytes it may depend on are there, or the body has ended.
+How the bytes were cut into chunks never changes what is found, and only a bounded rest of them is kept. To that end
+every decision waits until all bytes it may depend on are there, or the body has ended.
 """
 
 import re
@@ -37,10 +37,12 @@ class Walker:
         self.first: Header | None = None  # of the first frame
         self.info: Info | None = None
         self.info_bytes = 0
+        self.is_info_displaced = False  # there is junk before it
         self.tag_bytes = 0
         self.cut_bytes = 0
         self.gaps = 0
         self.is_cut = False
+        self.cut_frame: tuple[Stream, int] | None = None
 
         self._rest = b""  # seen, and not understood yet
         self._tail = b""  # the last bytes seen
@@ -112,6 +114,7 @@ class Walker:
         length = frame_lengths(stream)[buffer[at + 2]]
         self.info = parse_info(buffer[at : at + length])
         self.info_bytes = length if self.info else 0
+        self.is_info_displaced = self.info is not None and self._base_at + at != self._origin_at
         return at + self.info_bytes
 
     # Between chains
@@ -207,6 +210,7 @@ class Walker:
         if audio_end < self._chain_end:
             self.is_cut = True
             self.cut_bytes = audio_end - last_at
+            self.cut_frame = last
             self.frames -= Counter({last: 1})
         elif self._is_start_of_header(self._last_chain):
             self.is_cut = True
