@@ -9,7 +9,7 @@ from dataclasses import replace
 from enum import Enum
 
 from service.audio import tagblocks
-from service.audio.mpeg import LONGEST_FREE_FRAME, Header, Stream, frame_lengths, parse_header
+from service.audio.mpeg import LONGEST_FREE_FRAME, Header, Stream, frame_lengths, mean_length, parse_header
 
 # So many headers in a row are a chain. Random bytes continue a header with a matching one once in 2**17 times.
 CHAIN = 4
@@ -18,8 +18,11 @@ CHAIN = 4
 SHORTEST_FREE_FRAME = 24
 FREE_FORMAT_NEEDED = CHAIN * LONGEST_FREE_FRAME + tagblocks.NEEDED
 
-# Whole periods of constant bitrate are compared column by column when there are enough of them to repay the set-up.
-MIN_PERIODS = 8
+# Whole periods of constant bitrate are compared column by column when there are enough of them to repay the set-up, and
+# at most so many frames at once, so that a place that differs costs one stride of walking and not the whole buffer.
+MIN_PERIODS = 4
+MAX_LEAP = 8192
+STRIDE = 256 * 1024
 
 
 class Chain:
@@ -43,44 +46,52 @@ class Chain:
         return prefix[0] == 0xFF and all(byte | 1 == self._second for byte in prefix[1:])
 
     def follow(self, buffer: bytes, at: int) -> int:
-        """Walk from header to header to the end of the chain or of the buffer; return where the next one should be."""
-        at = self._leap(buffer, at)
+        """Go from header to header to the end of the chain or of the buffer; return where the next one should be."""
+        while len(buffer) - at > 2 and not self.is_broken:
+            here = self._leap(buffer, at)
+            at = here if here > at else self._walk(buffer, at)
+        return at
+
+    def _walk(self, buffer: bytes, at: int) -> int:
+        """Look at single headers, as many as `STRIDE`."""
         lengths, second, tally, last = self._lengths, self._second, self.tally, self.last
-        end = len(buffer) - 2
-        while at < end:
+        end = min(len(buffer) - 2, at + STRIDE)
+        while at < end and buffer[at] == 0xFF and buffer[at + 1] | 1 == second:
             third = buffer[at + 2]
-            if buffer[at] != 0xFF or buffer[at + 1] | 1 != second or not lengths[third]:
-                self.is_broken = True
+            length = lengths[third]
+            if not length:
                 break
             tally[third] += 1
-            at += lengths[third]
+            at += length
             last = third
         self.last = last
+        self.is_broken = at < end
         return at
 
     def _leap(self, buffer: bytes, at: int) -> int:
         """Skip whole periods of constant bitrate: the same headers again and again at the same distance.
 
         Where the same three bytes stand in every period where the first one has its headers, walking would find the
-        same frames. One slice with a step compares thousands of them in C. Whatever does not fit is left to the walk.
+        same frames. One slice with a step compares many of them in C. Whatever does not fit is left to the walk.
         """
-        if len(buffer) - at < 3 or not self._lengths[buffer[at + 2]]:
+        lengths, first = self._lengths, buffer[at + 2]
+        if not lengths[first]:
             return at
-        period = self.stream.exact_length(buffer[at + 2])
+        period = mean_length(self.stream, first)
         size, frames = period.numerator, period.denominator
-        periods = (len(buffer) - at) // size
+        periods = min((len(buffer) - at) // size, MAX_LEAP // frames)
         if periods < MIN_PERIODS:
             return at
-        thirds, end, here = bytearray(), at + periods * size, at
+        thirds, here, end = bytearray(), at, at + periods * size
         for _ in range(frames):
-            first, second, third = buffer[here : here + 3]
-            if first != 0xFF or second | 1 != self._second or not self._lengths[third]:
+            third = buffer[here + 2]
+            if buffer[here] != 0xFF or buffer[here + 1] | 1 != self._second or not lengths[third]:
                 return at
-            for column in range(here, here + 3):
+            for column in (here + 2, here + 1, here):
                 if buffer[column:end:size].count(buffer[column]) != periods:
                     return at
             thirds.append(third)
-            here += self._lengths[third]
+            here += lengths[third]
         if here != at + size:
             return at
         for third in thirds:

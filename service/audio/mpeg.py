@@ -54,13 +54,15 @@ class Stream:
             return round(Fraction(self.free_length * 8 * self.sample_rate, self.samples))
         return (BITRATES_1 if self.version == "1" else BITRATES_2)[third >> 4] * 1000
 
-    def exact_length(self, third: int) -> Fraction:
-        """Bytes of a frame on average: the encoder pads single frames by a byte so that their mean comes out at this.
 
-        As a fraction it tells the rhythm of constant bitrate: the padding can repeat after ``denominator`` frames,
-        which are ``numerator`` bytes.
-        """
-        return Fraction(self.free_length) or Fraction(self.samples // 8 * self.bitrate(third), self.sample_rate)
+@lru_cache(maxsize=1024)
+def mean_length(stream: Stream, third: int) -> Fraction:
+    """Bytes of a frame on average: the encoder pads single frames by a byte so that their mean comes out at this.
+
+    As a fraction it tells the rhythm of constant bitrate: the padding can repeat after ``denominator`` frames, which
+    are ``numerator`` bytes.
+    """
+    return Fraction(stream.free_length) or Fraction(stream.samples // 8 * stream.bitrate(third), stream.sample_rate)
 
 
 @lru_cache(maxsize=256)
@@ -72,7 +74,7 @@ def frame_lengths(stream: Stream) -> tuple[int, ...]:
         is_free = third >> 4 == 0
         if third >> 4 == 15 or third >> 2 & 3 != rate_bits or is_free != bool(stream.free_length):
             return 0
-        return int(stream.exact_length(third)) + (third >> 1 & 1)
+        return int(mean_length(stream, third)) + (third >> 1 & 1)
 
     return tuple(map(length, range(256)))
 
