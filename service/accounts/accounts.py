@@ -179,9 +179,14 @@ class Accounts:
         A token cannot make one that may more or lives longer than itself.
 
         Raises:
+            Invalid: there is no such scope.
             InsufficientScope, Forbidden: who asks lacks one of the scopes.
             Conflict: the user has as many tokens as one may have.
         """
+        if unknown := set(scopes) - set(SCOPES):
+            raise Invalid(
+                errors=[{"pointer": "/scopes", "detail": f"Unknown: {', '.join(sorted(unknown))}."}], allowed=SCOPES
+            )
         for scope in scopes:
             identity.require(scope)
         maker = identity.credential_id if identity.credential == "token" else None

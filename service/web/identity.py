@@ -36,6 +36,19 @@ async def identify(request: web.Request) -> Identity | None:
     return identity
 
 
+async def known(request: web.Request) -> Identity:
+    """Who asks, by whatever credential.
+
+    Raises:
+        Unauthenticated: nobody is logged in.
+    """
+    identity = await identify(request)
+    if identity is None:
+        detail = "The token is not valid." if bearer_token(request) is not None else "Log in, or send a Bearer token."
+        raise Unauthenticated(detail)
+    return identity
+
+
 async def require(request: web.Request, scope: str) -> Identity:
     """Who asks, and may `scope`.
 
@@ -43,9 +56,42 @@ async def require(request: web.Request, scope: str) -> Identity:
         Unauthenticated: nobody is logged in.
         InsufficientScope: the token does not have the scope.
     """
-    identity = await identify(request)
-    if identity is None:
-        detail = "The token is not valid." if bearer_token(request) is not None else "Log in, or send a Bearer token."
-        raise Unauthenticated(detail)
+    identity = await known(request)
     identity.require(scope)
     return identity
+
+
+async def require_manager(request: web.Request) -> Identity:
+    """Who asks, and may manage credentials: a session, or an API token with the scope ``admin`` of an administrator.
+
+    Any other token that leaks could otherwise make itself successors that outlive its revocation.
+
+    Raises:
+        Unauthenticated: nobody is logged in.
+        InsufficientScope, Forbidden: another API token.
+    """
+    identity = await known(request)
+    if identity.credential != "session":
+        identity.require("admin")
+    return identity
+
+
+def set_session_cookie(request: web.Request, response: web.StreamResponse, secret: str) -> None:
+    """Give the browser its session: for this host only, not for scripts, not for other sites' forms."""
+    settings = request.app[SETTINGS]
+    response.set_cookie(
+        cookie_name(request.app),
+        secret,
+        max_age=int(settings.session_max_days * 86_400),
+        path="/",
+        secure=settings.is_https,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def drop_session_cookie(request: web.Request, response: web.StreamResponse) -> None:
+    """Take the session from the browser."""
+    response.del_cookie(
+        cookie_name(request.app), path="/", secure=request.app[SETTINGS].is_https, httponly=True, samesite="Lax"
+    )
