@@ -26,7 +26,7 @@ class Login(web.View):
     types: ClassVar = ("application/json", *FORM_TYPES)
 
     async def get(self) -> web.Response:
-        return render(self.request, "login.html", next=local_path(self.request.query.get("next", "/")))
+        return self._form(target=self.request.query.get("next", "/"))
 
     head = get
 
@@ -54,19 +54,18 @@ class Login(web.View):
     async def _form_again(self, error: YarrrError) -> web.Response:
         """The form with what is wrong and what was typed, but for the password."""
         form = await self.request.post()
-        message = "Enter your name and your password." if isinstance(error, Invalid) else error.detail
         username, target = (value if isinstance(value, str) else "" for value in map(form.get, ("username", "next")))
-        response = render(
-            self.request,
-            "login.html",
-            status=problem_of(error).status,
-            message=message,
-            username=username,
-            next=local_path(target or "/"),
-        )
+        message = "Enter your name and your password." if isinstance(error, Invalid) else error.detail
+        response = self._form(message, username, target, status=problem_of(error).status)
+        if isinstance(error, Unauthenticated):
+            response.headers["WWW-Authenticate"] = 'Bearer realm="yarrr"'
         if "retry_after" in error.facts:
             response.headers["Retry-After"] = str(error.facts["retry_after"])
         return response
+
+    def _form(self, message: str = "", username: str = "", target: str = "/", *, status: int = 200) -> web.Response:
+        context = {"message": message, "username": username, "next": local_path(target)}
+        return render(self.request, "login.html", status=status, **context)
 
 
 class Logout(web.View):
