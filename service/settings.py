@@ -113,7 +113,9 @@ class Settings:
         values: dict[str, Any] = {}
         for each in fields(cls):
             read = getattr(env, each.metadata["kind"])
-            values[each.name] = read(each.name.upper(), each.default, validate=each.metadata["validate"])
+            validate = each.metadata["validate"]
+            options = {"validate": validate} if validate else {}  # our own parsers validate by themselves
+            values[each.name] = read(each.name.upper(), each.default, **options)
         try:
             env.seal()
         except EnvValidationError as error:
