@@ -68,6 +68,8 @@ def describe(head: bytes) -> str:
         return "nothing"
     if not head.strip(b"\x00"):
         return "zeros"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or is_text(head):
+        return signature(head) or "text"
     if head[0] == 0xFF and len(head) > 1:
         if head[1] & 0xF6 == 0xF0:
             return "an AAC file"
@@ -75,6 +77,4 @@ def describe(head: bytes) -> str:
             return "MPEG audio of layer II"
         if head[1] & 0xE6 == 0xE6 and head[1] & 0xF8 != 0xE8 and head[1] != 0xFF:
             return "MPEG audio of layer I"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or is_text(head):
-        return signature(head) or "text"
     return signature(head) or "unknown data"

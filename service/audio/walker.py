@@ -178,10 +178,10 @@ class Walker:
         )
         body_end = len(buffer) - tagblocks.length_of_trailers(self._tail) if is_last else None
         found, starts = prove(buffer, at, is_expected=is_expected, body_end=body_end)
+        if found is Proof.OPEN:
+            return at
         self._count_starts(at, starts)
-        if isinstance(found, Stream):
-            return self._enter(buffer, at, found)
-        return at if found is Proof.OPEN else at + 1
+        return self._enter(buffer, at, found) if isinstance(found, Stream) else at + 1
 
     def _count_starts(self, at: int, count: int) -> None:
         here = self._base_at + at
