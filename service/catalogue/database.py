@@ -31,7 +31,7 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = {synchronous};
 PRAGMA foreign_keys = ON;
 PRAGMA busy_timeout = 5000;
-PRAGMA wal_autocheckpoint = 1000;
+PRAGMA wal_autocheckpoint = {checkpoint_pages};
 PRAGMA journal_size_limit = 67108864;
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -16000;
@@ -101,20 +101,24 @@ async def _connect(location: str, pragmas: str, *, uri: bool = False) -> _Connec
 class Database:
     """The handles on one SQLite file. Open with `Database.open`, close with `close`."""
 
-    def __init__(self, writer: _Connection, readers: list[_Connection]) -> None:
+    def __init__(self, writer: _Connection, readers: list[_Connection], *, checkpoint: bool = True) -> None:
         self._writer = writer
+        self._checkpoint = checkpoint
         self._readers = deque(readers)
         self._writes: deque[_Write] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path, *, durable: bool = True) -> "Database":
+    async def open(cls, path: Path, *, durable: bool = True, checkpoint: bool = True) -> "Database":
         """Open the file at `path`, which has been migrated.
 
         ``durable=False`` is ``YARRR_DURABILITY=relaxed``: a commit survives a crash of the process, not of the machine.
+        ``checkpoint=False`` is for a second process beside the service, which leaves folding the log to it.
         """
-        pragmas = WRITER_PRAGMAS.format(synchronous="FULL" if durable else "NORMAL")
+        pragmas = WRITER_PRAGMAS.format(
+            synchronous="FULL" if durable else "NORMAL", checkpoint_pages=1000 if checkpoint else 0
+        )
         writer = await _connect(str(path), pragmas)
         try:
             location = f"{path.resolve().as_uri()}?mode=ro"
@@ -122,7 +126,7 @@ class Database:
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, readers)
+        return cls(writer, readers, checkpoint=checkpoint)
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the writing connection and return its result once it is committed.
@@ -181,8 +185,9 @@ class Database:
             await asyncio.wait([self._writing])
         for reader in self._readers:
             await reader.close()
-        with contextlib.suppress(sqlite3.Error):
-            await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self._checkpoint:
+            with contextlib.suppress(sqlite3.Error):
+                await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         await self._writer.close()
 
 

@@ -75,6 +75,16 @@ class ProfileSchema(UserSchema):
     quota = fields.Nested(QuotaSchema)
 
 
+class AccountSchema(UserSchema):
+    """A user, to who runs the service."""
+
+    disabled_at = Timestamp()
+    quota_bytes = fields.Integer()
+    used_bytes = fields.Integer()
+    reserved_bytes = fields.Integer()
+    track_count = fields.Integer(attribute="used_tracks")
+
+
 class SessionSchema(Schema):
     """A session; ``current`` is the one that asks."""
 
