@@ -21,6 +21,7 @@ class Append:
 
     def __init__(self, upload: Upload, spool: Spool, claims: Claims) -> None:
         self.upload = upload
+        self.is_announced = False
         self.offset = upload.offset
         self._spool = spool
         self._claims = claims

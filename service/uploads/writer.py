@@ -22,6 +22,11 @@ def pending_limit(running: int) -> int:
     return max(MIN_PENDING_BYTES, min(MAX_PENDING_BYTES, BUDGET_BYTES // max(1, running)))
 
 
+async def run_in(pool: Executor, work: Callable[[], T]) -> T:
+    """Run blocking `work` in a thread of `pool`."""
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
 class Writer:
     """One upload's way from memory to disk. `store` is called in a thread, never twice at once, in order."""
 

@@ -1,0 +1,149 @@
+"""The ways an append ends: as a track, as an upload that goes on, refused, or failed by the disk."""
+
+import errno
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from ulid import ULID
+
+from service.catalogue import clock, uploads
+from service.catalogue.database import Database
+from service.catalogue.uploads import Upload
+from service.errors import Refused, StorageFailed, StorageFull, YarrrError
+from service.metrics import Metrics
+from service.settings import Settings
+from service.storage.local import LocalBlobs
+from service.uploads.append import Append
+from service.uploads.finish import track_of
+from service.uploads.writer import Writer, run_in
+
+T = TypeVar("T")
+
+FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+UNHEALTHY_FAILURES = 3
+UNHEALTHY_WINDOW_S = 60.0
+
+
+class DiskHealth:
+    """Whether the disk can be trusted at the moment."""
+
+    def __init__(self) -> None:
+        self._failures: deque[float] = deque(maxlen=UNHEALTHY_FAILURES)
+
+    def note_failure(self) -> None:
+        self._failures.append(time.monotonic())
+
+    def is_good(self) -> bool:
+        """False when it failed several times within a minute."""
+        if len(self._failures) < UNHEALTHY_FAILURES:
+            return True
+        return time.monotonic() - self._failures[0] > UNHEALTHY_WINDOW_S
+
+
+class Ends:
+    """Ends appends. Each method runs to its end, whatever becomes of the request: see `Intake`."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: LocalBlobs,
+        settings: Settings,
+        metrics: Metrics,
+        health: DiskHealth,
+        pool: Executor,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._pool = pool
+
+    async def finish(self, append: Append, writer: Writer) -> sqlite3.Row:
+        """All bytes are in: verdict, durable, blob, transaction. The track's row is the receipt."""
+        upload = append.upload
+        verdict = await writer.finish(partial(append.seal, self._blobs, strict=self._settings.strict_audio))
+        track = track_of(upload, verdict, str(ULID()), now=clock.now())
+        row = await self._database.write(partial(uploads.finish, upload_id=upload.upload_id, track=track))
+        self._metrics.uploads.labels("finished").inc()
+        return row
+
+    async def pause(self, append: Append, writer: Writer) -> int:
+        """What came stays: flushed, and its offset known. Returns the durable offset, which may be told now."""
+        offset = await writer.finish(append.sync)
+        now = clock.now()
+        await self._database.write(
+            partial(
+                uploads.record_offset,
+                upload_id=append.upload.upload_id,
+                offset=offset,
+                now=now,
+                expires_at=expires_at(self._settings, now),
+            )
+        )
+        return offset
+
+    async def break_off(self, append: Append, writer: Writer) -> None:
+        """The body ended too early. An upload of which nothing came and nobody knows is over."""
+        try:
+            offset = await self.pause(append, writer)
+        except OSError as error:
+            await self.fail(append, writer, error)
+        except Refused as error:
+            await self.refuse(append, writer, error)
+        else:
+            if offset == 0 and not append.is_announced:
+                await self._end(append.upload, "terminated", None, append.discard)
+
+    async def refuse(self, append: Append, writer: Writer, error: YarrrError) -> None:
+        """The content is not taken: its bytes go."""
+        await _ignore(writer.finish(lambda: None))
+        await self._end(append.upload, "refused", error, append.discard)
+
+    async def rewind(self, append: Append, writer: Writer) -> None:
+        """What this append brought is forgotten; the upload stands where it stood."""
+        await _ignore(writer.finish(lambda: None))
+        await run_in(self._pool, append.rewind)
+
+    async def fail(self, append: Append, writer: Writer, error: OSError) -> YarrrError:
+        """Back to the last durable offset; nothing that was not flushed is trusted, and no flush is tried again."""
+        await _ignore(writer.finish(lambda: None))
+        self._metrics.storage_failures.inc()
+        if error.errno in FULL_ERRORS:
+            answer: YarrrError = StorageFull("The disk has no room for this upload.")
+        else:
+            self._health.note_failure()
+            answer = StorageFailed("The disk failed to store the upload.")
+        if append.upload.offset or append.is_announced:
+            await _ignore(run_in(self._pool, append.rewind))
+        else:
+            await self._end(append.upload, "refused", answer, append.discard)
+        return answer
+
+    async def end(self, upload: Upload, state: str, discard: Callable[[], None]) -> None:
+        """End an upload that nobody is writing to: terminated or expired."""
+        await self._end(upload, state, None, discard)
+
+    async def _end(self, upload: Upload, state: str, error: YarrrError | None, discard: Callable[[], None]) -> None:
+        problem = {"code": error.code, "detail": error.detail, **error.facts} if error else None
+        await run_in(self._pool, discard)
+        await self._database.write(
+            partial(uploads.end, upload_id=upload.upload_id, state=state, now=clock.now(), problem=problem)
+        )
+        self._metrics.uploads.labels(state).inc()
+
+
+def expires_at(settings: Settings, now: int) -> int:
+    """When an upload whose last byte came `now` expires; both in microseconds."""
+    return now + settings.upload_expires_s * clock.SECOND
+
+
+async def _ignore(work: Coroutine[Any, Any, Any]) -> None:
+    with suppress(Exception):
+        await work
