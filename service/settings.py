@@ -111,17 +111,23 @@ class Settings:
         env.add_parser("origins", _origins)
         env.add_parser("networks", _networks)
         values: dict[str, Any] = {}
+        wrong: dict[str, list[str]] = {}
         for each in fields(cls):
             read = getattr(env, each.metadata["kind"])
             validate = each.metadata["validate"]
             options = {"validate": validate} if validate else {}  # our own parsers validate by themselves
-            values[each.name] = read(each.name.upper(), each.default, **options)
+            try:
+                values[each.name] = read(each.name.upper(), each.default, **options)
+            except (ValueError, OSError):  # a file of a secret is the one thing environs does not collect
+                wrong[f"YARRR_{each.name.upper()}_FILE"] = ["Not a file that can be read."]
         try:
             env.seal()
         except EnvValidationError as error:
             messages = error.error_messages
             assert isinstance(messages, Mapping)  # sealed environs always map variables to their messages
-            raise SettingsError({name: list(texts) for name, texts in messages.items()}) from None
+            wrong |= {name: list(texts) for name, texts in messages.items()}
+        if wrong:
+            raise SettingsError(wrong)
         if isinstance(values["admin_password"], str):
             values["admin_password"] = values["admin_password"].rstrip("\r\n")
         return cls(**values)
