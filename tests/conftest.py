@@ -1,14 +1,38 @@
 """What every test may ask for: the real app on a fresh data directory."""
 
 import dataclasses
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from service.app import build_app
 from service.settings import Settings
+from tests import corpus
 
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="session")
+def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files of the corpus lie, made once for all tests and workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "corpus"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def path_of(corpus_dir: Path) -> Callable[[str], Path]:
+    """A function that gives the file of a name in the corpus."""
+    return lambda name: corpus.make(corpus_dir, name)
+
+
+@pytest.fixture(scope="session")
+def content_of(path_of: Callable[[str], Path]) -> Callable[[str], bytes]:
+    """A function that gives the bytes of that file."""
+    return lambda name: path_of(name).read_bytes()
 
 
 @pytest.fixture
