@@ -2,13 +2,14 @@
 
 from aiohttp import web
 
-from service.views import health, login, me, sessions, spool, tokens
+from service.keys import SETTINGS
+from service.views import docs, health, login, me, proxy, sessions, spool, tokens
 from service.views.receiving import judge_upload
 from service.web.expect import expectation
 
 
 def add_routes(app: web.Application) -> None:
-    """Add the routes in the order they are matched."""
+    """Add the routes in the order they are matched; the front end gets what is left."""
     router = app.router
     judged = expectation(judge_upload)
     router.add_view("/spool/{filename:[^/]*}", spool.Spool, expect_handler=judged)
@@ -22,3 +23,9 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/livez", health.Live)
     router.add_view("/readyz", health.Ready)
     router.add_view("/metrics", health.Metrics)
+    router.add_view("/openapi.yaml", docs.Yaml)
+    router.add_view("/openapi.json", docs.Json)
+    router.add_view("/docs", docs.Explorer)
+    if app[SETTINGS].frontend_url is not None:
+        app.cleanup_ctx.append(proxy.frontend_session)
+        router.add_view("/{path:.*}", proxy.Frontend)

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from service.catalogue.database import APPLICATION_ID
+from service.packed import packed
 
 
 class ForeignDatabase(Exception):
@@ -12,9 +13,7 @@ class ForeignDatabase(Exception):
 
 def directory() -> Path:
     """Where the migrations lie: in the wheel, or at the top of a checkout."""
-    package = Path(__file__).parents[1]
-    packed = package / "_data" / "migrations"
-    return packed if packed.is_dir() else package.parent / "migrations"
+    return packed("migrations")
 
 
 def newest() -> str:
