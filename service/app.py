@@ -20,6 +20,7 @@ from service.storage.local import LocalBlobs
 from service.storage.spool import Spool
 from service.uploads.intake import Intake
 from service.uploads.recover import recover
+from service.views.audio import audio_context
 from service.web.csrf import csrf_middleware
 from service.web.drain import Drain, drain_middleware
 from service.web.framing import framing_middleware
@@ -63,6 +64,7 @@ def build_app(settings: Settings) -> web.Application:
     app.on_response_prepare.append(_note_start)
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_storage)
+    app.cleanup_ctx.append(audio_context)
     app.cleanup_ctx.append(_measure_event_loop)
     add_routes(app)
     return app

@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from service.accounts.accounts import Accounts
     from service.accounts.permissions import Identity
     from service.catalogue.database import Database
+    from service.catalogue.recent import RecentTracks
     from service.metrics import Metrics
     from service.settings import Settings
     from service.storage.local import LocalBlobs
+    from service.storage.open_blobs import OpenBlobs
     from service.uploads.intake import Intake
+    from service.views.audio import Served
     from service.web.drain import Drain
 
 SETTINGS: "web.AppKey[Settings]" = web.AppKey("settings")
@@ -21,6 +24,8 @@ DATABASE: "web.AppKey[Database]" = web.AppKey("database")
 ACCOUNTS: "web.AppKey[Accounts]" = web.AppKey("accounts")
 INTAKE: "web.AppKey[Intake]" = web.AppKey("intake")
 BLOBS: "web.AppKey[LocalBlobs]" = web.AppKey("blobs")
+OPEN_BLOBS: "web.AppKey[OpenBlobs]" = web.AppKey("open_blobs")
+SERVED: "web.AppKey[RecentTracks[Served]]" = web.AppKey("served")
 METRICS: "web.AppKey[Metrics]" = web.AppKey("metrics")
 DRAIN: "web.AppKey[Drain]" = web.AppKey("drain")
 FRONTEND: "web.AppKey[ClientSession]" = web.AppKey("frontend", ClientSession)

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from service.keys import SETTINGS
-from service.views import docs, health, login, me, proxy, sessions, spool, tokens
+from service.views import audio, docs, health, login, me, pages, proxy, sessions, spool, static, tokens, tracks
 from service.views.receiving import judge_upload
 from service.web.expect import expectation
 
@@ -13,6 +13,10 @@ def add_routes(app: web.Application) -> None:
     router = app.router
     judged = expectation(judge_upload)
     router.add_view("/spool/{filename:[^/]*}", spool.Spool, expect_handler=judged)
+    router.add_view("/tracks", tracks.Tracks, expect_handler=judged)
+    router.add_view("/tracks/{track_id}", tracks.Track)
+    router.add_view("/tracks/{track_id}/restore", tracks.Restore)
+    router.add_view("/tracks/{track_id}/audio", audio.Audio)
     router.add_view("/login", login.Login)
     router.add_view("/logout", login.Logout)
     router.add_view("/me", me.Me)
@@ -26,6 +30,8 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/openapi.yaml", docs.Yaml)
     router.add_view("/openapi.json", docs.Json)
     router.add_view("/docs", docs.Explorer)
+    router.add_view("/problems/{code}", pages.ProblemHelp)
+    router.add_view("/static/{path:.+}", static.Static)
     if app[SETTINGS].frontend_url is not None:
         app.cleanup_ctx.append(proxy.frontend_session)
         router.add_view("/{path:.*}", proxy.Frontend)

@@ -3,12 +3,11 @@
 from dataclasses import asdict
 
 from service.audio.inspector import Inspector, Verdict
-from service.catalogue.tracks import NewTrack
+from service.catalogue.tracks import NewTrack, title_of
 from service.catalogue.uploads import Upload
 from service.errors import DamagedAudio, DigestMismatch, InconsistentUploadLength
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part
-from service.uploads.names import title_of
 
 
 def seal(upload: Upload, part: Part, inspector: Inspector, blobs: LocalBlobs, *, strict: bool) -> Verdict:
@@ -58,6 +57,7 @@ def track_of(upload: Upload, verdict: Verdict, track_id: str, *, now: int) -> Ne
         size=verdict.size,
         filename=upload.filename,
         title=upload.title or title_of(upload.filename),
+        title_given=upload.title,
         duration=audio.duration,
         bitrate=audio.bitrate,
         mode=audio.mode,

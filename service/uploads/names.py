@@ -35,9 +35,3 @@ def clean_filename(name: str | None) -> str:
 def shorten(text: str, size: int) -> str:
     """`text` cut to at most `size` bytes of UTF-8, never inside a character."""
     return text.encode()[:size].decode("utf-8", "ignore")
-
-
-def title_of(filename: str) -> str:
-    """The title of a track nobody has named: its file name without the suffix."""
-    stem = filename[:-4] if filename.lower().endswith(".mp3") else filename
-    return stem.strip() or filename

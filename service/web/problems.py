@@ -82,8 +82,8 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
             errors.NotAnMp3,
             415,
             "This is not an mp3",
-            "An mp3 is a chain of MPEG audio layer III frames. In the first `bytes_examined` bytes there was none; `found` "
-            "says what it looks like instead. The file's name and its Content-Type do not matter.",
+            "An mp3 is a chain of MPEG audio layer III frames. In the first `bytes_examined` bytes there was none; "
+            "`found` says what it looks like instead. The file's name and its Content-Type do not matter.",
         ),
         _problem(
             errors.DamagedAudio,
@@ -235,6 +235,12 @@ HTTP_PROBLEMS: dict[int, Problem] = {
         "This resource does not have that method; `Allow` lists its own.",
     ),
     413: PROBLEMS[errors.TooLarge],
+    416: Problem(
+        "range-not-satisfiable",
+        416,
+        "No such range",
+        "The Range lies behind the end of the content, which has `size` bytes; Content-Range says so too.",
+    ),
     417: Problem("expectation-failed", 417, "Expectation failed", "The only expectation known is 100-continue."),
     500: Problem(
         "internal-error",

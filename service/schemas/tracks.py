@@ -1,0 +1,95 @@
+"""A track on the wire, and the change of one.
+
+`TrackSchema` is the definition of the shape. A page of the listing does not go through it: the SQL in
+``catalogue/listing.py`` writes the same members faster, and a test holds the two equal.
+"""
+
+import sqlite3
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from marshmallow import Schema, ValidationError, fields, pre_dump
+from marshmallow.validate import Length, Regexp
+
+from service.schemas.fields import Text, Timestamp
+
+MAX_TEXT = 255
+LABEL_NAME = r"[a-z0-9_-]{1,32}\Z"
+
+
+class Hexadecimal(fields.String):
+    """Bytes as lower-case hexadecimal digits. Dump only."""
+
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> str:
+        digits: str = value.hex()
+        return digits
+
+
+class TrackSchema(Schema):
+    """A row of the catalogue on the wire. Sizes are bytes, ``duration`` seconds, ``bitrate`` bits a second."""
+
+    id = fields.String(attribute="track_id")
+    title = fields.String()
+    artist = fields.String()
+    album = fields.String()
+    filename = fields.String()
+    size = fields.Integer()
+    sha256 = Hexadecimal()
+    content_type = fields.Constant("audio/mpeg")
+    duration = fields.Float()
+    bitrate = fields.Integer()
+    mode = fields.String()
+    channels = fields.Integer()
+    sample_rate = fields.Integer()
+    state = fields.String()
+    audio = fields.Dict(keys=fields.String())
+    labels = fields.Dict(keys=fields.String(), values=fields.String())
+    created_at = Timestamp()
+    updated_at = Timestamp()
+    url = fields.String()
+
+    @pre_dump
+    def unpack(self, row: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        track = dict(row)
+        track["audio"], track["labels"] = orjson.loads(track["audio"]), orjson.loads(track["labels"])
+        track["url"] = f"/tracks/{track['track_id']}/audio"
+        return track
+
+
+class GivenText(Text):
+    """A word of a user about a track: NFC, no control characters, no blanks at its ends."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = unicodedata.normalize("NFC", super()._deserialize(value, attr, data, **kwargs)).strip()
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            raise ValidationError("Must not contain control characters.")
+        return text
+
+
+class ChangeSchema(Schema):
+    """A merge patch (RFC 7396) of a track. Null gives a text back to what the file says, and removes a label."""
+
+    title = GivenText(allow_none=True, validate=Length(min=1, max=MAX_TEXT))
+    artist = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
+    album = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
+    labels = fields.Dict(
+        keys=Text(validate=Regexp(LABEL_NAME, error="Must be 1 to 32 of a-z, 0-9, _ and -.")),
+        values=GivenText(allow_none=True, validate=Length(max=MAX_TEXT)),
+        allow_none=True,
+    )
+
+
+_TRACK = TrackSchema()
+
+
+def dump_track(row: sqlite3.Row) -> dict[str, Any]:
+    """The track on the wire."""
+    track: dict[str, Any] = _TRACK.dump(row)
+    return track
+
+
+def track_etag(row: sqlite3.Row) -> str:
+    """The entity tag of the track's description; it changes with every change of the row."""
+    return f'"{row["track_id"]}-{row["version"]}"'

@@ -1,0 +1,149 @@
+"""What ``GET /tracks`` can be asked, and a page of it."""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from multidict import MultiDict, MultiMapping
+
+from service.catalogue import clock
+from service.catalogue.listing import FIELDS, SORTS, Listing, Page, page_tracks
+from service.keys import DATABASE
+from service.web.paging import OPERATORS, Filter, Query, Rules, cursor, page_url, read_query
+
+MODES = ("cbr", "vbr", "abr")
+STATES = ("analysing", "ready", "trashed")
+MAX_TEXT = 1024
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d))?", re.ASCII)
+
+
+def _text(value: str) -> str:
+    if len(value) > MAX_TEXT or "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
+        raise ValueError(f"Text of at most {MAX_TEXT} characters.")
+    return unicodedata.normalize("NFC", value)
+
+
+def _integer(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise ValueError("A number of digits only.")
+    return int(value)
+
+
+def _number(value: str) -> float:
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", value) is None:
+        raise ValueError("A number of seconds, such as 90 or 90.5.")
+    return float(value)
+
+
+def _moment(value: str) -> int:
+    try:
+        if _TIME.fullmatch(value):
+            moment = datetime.fromisoformat(value.upper())
+            return clock.from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except ValueError:
+        pass
+    raise ValueError("A time such as 2026-11-22T16:10:00Z, or a date; write + as %2B.")
+
+
+def _digest(value: str) -> bytes:
+    if re.fullmatch(r"[0-9A-Fa-f]{64}", value) is None:
+        raise ValueError("64 hexadecimal digits.")
+    return bytes.fromhex(value)
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"One of {', '.join(allowed)}.")
+        return value
+
+    return read
+
+
+def _range(name: str, column: str, read: Callable[[str], Any]) -> dict[str, Filter]:
+    return {f"{name}{suffix}": Filter(column, operator, read) for suffix, operator in OPERATORS.items()}
+
+
+RULES = Rules(
+    filters={
+        **{name: Filter(name, "=", _text) for name in ("title", "artist", "album", "filename")},
+        "mode": Filter("mode", "=", _one_of(*MODES)),
+        "channels": Filter("channels", "=", _integer),
+        "sample_rate": Filter("sample_rate", "=", _integer),
+        "state": Filter("state", "=", _one_of(*STATES)),
+        "sha256": Filter("sha256", "=", _digest),
+        **_range("duration", "duration", _number),
+        **_range("size", "size", _integer),
+        **_range("bitrate", "bitrate", _integer),
+        **_range("created", "created_at", _moment),
+        **_range("created_at", "created_at", _moment),
+    },
+    sorts=SORTS,
+    fields=FIELDS,
+    default_sort="-created_at",
+)
+"""Filters compare title, artist and album without regard to ASCII case; ``state=trashed`` lists the trash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page with the relative URLs around it; ``items`` are JSON documents."""
+
+    items: list[str]
+    next: str | None
+    prev: str | None
+    first: str
+    limit: int
+    count: int | None
+
+
+async def list_tracks(request: web.Request, user_id: str) -> Listed:
+    """The page of the user's tracks that the query asks for.
+
+    Raises:
+        InvalidQuery: it asks for what there is not.
+    """
+    return await listed(request, request.query, user_id)
+
+
+async def listed(request: web.Request, parameters: MultiMapping[str], user_id: str) -> Listed:
+    """The page that `parameters` ask for, linked as one of this request's path."""
+    query = read_query(parameters, RULES, user_id)
+    page = await page_tracks(
+        request.app[DATABASE],
+        Listing(
+            user_id=user_id,
+            conditions=query.conditions,
+            sort=query.sort,
+            fields=query.fields,
+            limit=query.limit,
+            position=query.position,
+            is_backwards=query.is_backwards,
+            is_counted=query.is_counted,
+        ),
+    )
+    return _link(request.path, parameters, query, page)
+
+
+def for_a_page(parameters: MultiMapping[str]) -> MultiMapping[str]:
+    """The query of a browser's form, which sends its empty search field too, and shows whole tracks."""
+    dropped = {"fields"} | ({"q"} if not parameters.get("q", "").strip() else set())
+    return MultiDict((name, value) for name, value in parameters.items() if name not in dropped)
+
+
+def _link(path: str, parameters: MultiMapping[str], query: Query, page: Page) -> Listed:
+    before = cursor(query, page.before, is_backwards=True) if page.before else None
+    after = cursor(query, page.after, is_backwards=False) if page.after else None
+    return Listed(
+        items=page.items,
+        next=page_url(path, parameters, after) if after else None,
+        prev=page_url(path, parameters, before) if before else None,
+        first=page_url(path, parameters, None),
+        limit=query.limit,
+        count=page.count,
+    )

@@ -1,0 +1,135 @@
+"""The tracks of a user: a listing, and each by its id."""
+
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+
+import orjson
+from aiohttp import web
+
+from service.accounts.permissions import Identity
+from service.catalogue import clock, tracks
+from service.keys import DATABASE, SERVED
+from service.schemas.tracks import ChangeSchema, dump_track, track_etag
+from service.views.forms import take_form
+from service.views.listing import Listed, for_a_page, listed
+from service.views.receipts import form_receipt, receipt
+from service.views.receiving import judge_upload, take_raw
+from service.web.conditional import check_match, is_not_modified
+from service.web.expect import judged
+from service.web.identity import require
+from service.web.negotiate import is_browser
+from service.web.pages import render
+from service.web.paging import link_field
+from service.web.payload import json_response, load
+
+PATCH_TYPES = ("application/merge-patch+json", "application/json")
+CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
+
+
+class Tracks(web.View):
+    """Own tracks, page by page."""
+
+    async def get(self) -> web.StreamResponse:
+        """A page: ``{items, next, prev, limit, count}``; ``next`` and ``prev`` are relative URLs or null."""
+        identity = await require(self.request, "read")
+        if is_browser(self.request):
+            page = await listed(self.request, for_a_page(self.request.query), identity.user_id)
+            items = [orjson.loads(item) for item in page.items]
+            return render(self.request, "tracks.html", tracks=items, page=page)
+        page = await listed(self.request, self.request.query, identity.user_id)
+        return _answer(self.request, page)
+
+    head = get
+
+    async def post(self) -> web.StreamResponse:
+        """Take a form with one or more files, or one raw body; 201 is the receipt of a track."""
+        await judged(self.request, judge_upload)
+        identity = await require(self.request, "upload")
+        if self.request.content_type == "multipart/form-data":
+            return form_receipt(self.request, await take_form(self.request, identity))
+        return receipt(self.request, await take_raw(self.request, identity))
+
+
+class Track(web.View):
+    """One own track, in the trash or not."""
+
+    async def get(self) -> web.StreamResponse:
+        """The track; 304 when If-None-Match names its version."""
+        identity = await require(self.request, "read")
+        row = await tracks.get_track(self.request.app[DATABASE], identity.user_id, _track_id(self.request))
+        if is_browser(self.request):
+            return render(self.request, "track.html", track=dump_track(row))
+        headers = _headers(row)
+        if is_not_modified(self.request.headers, headers["ETag"]):
+            return web.Response(status=304, headers=headers)
+        return json_response(dump_track(row), headers=headers)
+
+    head = get
+
+    async def patch(self) -> web.StreamResponse:
+        """Change what the user says about the track; needs If-Match."""
+        identity = await require(self.request, "upload")
+        patch = await load(self.request, ChangeSchema(), types=PATCH_TYPES)
+        row = await _write(self.request, identity, partial(tracks.change, patch=patch), needs_match=True)
+        return json_response(dump_track(row), headers=_headers(row))
+
+    async def delete(self) -> web.StreamResponse:
+        """Put the track into the trash."""
+        identity = await require(self.request, "delete")
+        await _write(self.request, identity, tracks.trash)
+        if is_browser(self.request):
+            raise web.HTTPSeeOther("/tracks")
+        return web.Response(status=204)
+
+
+class Restore(web.View):
+    """The way out of the trash."""
+
+    async def post(self) -> web.StreamResponse:
+        """Restore the track; 409 when it is not in the trash."""
+        identity = await require(self.request, "delete")
+        row = await _write(self.request, identity, tracks.restore)
+        if is_browser(self.request):
+            raise web.HTTPSeeOther(f"/tracks/{row['track_id']}")
+        return json_response(dump_track(row), headers=_headers(row))
+
+
+def _answer(request: web.Request, page: Listed) -> web.Response:
+    items = orjson.Fragment(f"[{','.join(page.items)}]")
+    document = {"items": items, "next": page.next, "prev": page.prev, "limit": page.limit, "count": page.count}
+    body = orjson.dumps(document)
+    headers = {
+        **CACHE,
+        "ETag": f'W/"{sha256(body).hexdigest()[:32]}"',
+        "Link": link_field({"next": page.next, "prev": page.prev, "first": page.first}),
+    }
+    if is_not_modified(request.headers, headers["ETag"]):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+async def _write(
+    request: web.Request, identity: Identity, change: Callable[..., sqlite3.Row], *, needs_match: bool = False
+) -> sqlite3.Row:
+    """Change the track that the URL names, if If-Match lets it; its row then."""
+
+    def check(row: sqlite3.Row) -> None:
+        check_match(request.headers, track_etag(row), is_required=needs_match)
+
+    track_id, now = _track_id(request), clock.now()
+    try:
+        return await request.app[DATABASE].write(
+            lambda connection: change(connection, identity.user_id, track_id, now=now, check=check)
+        )
+    finally:
+        request.app[SERVED].forget(identity.user_id, track_id)
+
+
+def _track_id(request: web.Request) -> str:
+    return request.match_info["track_id"]
+
+
+def _headers(row: sqlite3.Row) -> dict[str, str]:
+    return {**CACHE, "ETag": track_etag(row)}
