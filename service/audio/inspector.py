@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from service.audio.mpeg import Info
+from service.audio.mpeg import Info, Stream
 from service.audio.walker import Walker
 from service.errors import NotAnMp3
 
@@ -93,29 +93,19 @@ def _report(walker: Walker) -> AudioReport:
     first, info = walker.first, walker.info or Info("")
     assert first is not None
     frames = walker.frames.total()
-    samples: Counter[int] = Counter()  # by sample rate
-    seconds_of: defaultdict[int, float] = defaultdict(float)  # by bitrate
-    for (stream, third), count in walker.frames.items():
-        samples[stream.sample_rate] += count * stream.samples
-        seconds_of[stream.bitrate(third)] += count * stream.samples / stream.sample_rate
     junk = walker.seen - walker.frame_bytes - walker.info_bytes - walker.tag_bytes - walker.cut_bytes
-    missing = (info.frames or 0) - frames - junk * frames // walker.frame_bytes - walker.gaps
-    if walker.cut_frame:
-        samples[walker.cut_frame[0].sample_rate] += walker.cut_frame[0].samples
-    if walker.is_info_displaced:
-        samples[first.stream.sample_rate] += first.stream.samples
-    else:
-        samples[first.stream.sample_rate] -= _unplayed(info, frames, first.stream.samples)
+    lost = walker.gaps + junk * frames // walker.frame_bytes  # about so many frames may have been where now is junk
+    seconds = _seconds_by_bitrate(walker)
     return AudioReport(
         frames=frames,
-        duration=max(0.0, sum(count / rate for rate, count in samples.items())),
-        bitrate=round(sum(bitrate * seconds for bitrate, seconds in seconds_of.items()) / sum(seconds_of.values())),
-        mode="cbr" if len(seconds_of) == 1 else "abr" if info.is_abr else "vbr",
+        duration=_duration(walker, first.stream, info),
+        bitrate=round(sum(bitrate * share for bitrate, share in seconds.items()) / sum(seconds.values())),
+        mode="cbr" if len(seconds) == 1 else "abr" if info.is_abr else "vbr",
         channels=first.channels,
         sample_rate=first.stream.sample_rate,
         junk_bytes=junk,
         gaps=walker.gaps,
-        truncated=walker.is_cut or missing > NOTABLE_FRAMES,
+        truncated=walker.is_cut or (info.frames or 0) > frames + lost + NOTABLE_FRAMES,
         version=first.stream.version,
         tag_bytes=walker.tag_bytes,
         info=info.kind or None,
@@ -126,8 +116,34 @@ def _report(walker: Walker) -> AudioReport:
     )
 
 
-def _unplayed(info: Info, frames: int, samples: int) -> int:
-    """Samples that a decoder drops: the encoder's delay in front; its padding, if the frames promised are all there."""
+def _seconds_by_bitrate(walker: Walker) -> dict[int, float]:
+    seconds: defaultdict[int, float] = defaultdict(float)
+    for (stream, third), count in walker.frames.items():
+        seconds[stream.bitrate(third)] += count * stream.samples / stream.sample_rate
+    return seconds
+
+
+def _duration(walker: Walker, first: Stream, info: Info) -> float:
+    """Seconds that a decoder plays.
+
+    Decoders look for a describing frame where the audio should begin: behind junk they play it, as silence, and do not
+    know of delay and padding. A cut last frame they conceal.
+    """
+    samples: Counter[int] = Counter()  # by sample rate
+    for (stream, _), count in walker.frames.items():
+        samples[stream.sample_rate] += count * stream.samples
+    if walker.cut_frame:
+        stream, _ = walker.cut_frame
+        samples[stream.sample_rate] += stream.samples
+    if walker.is_info_displaced:
+        samples[first.sample_rate] += first.samples
+    else:
+        samples[first.sample_rate] -= _dropped(info, walker.frames.total(), first.samples)
+    return sum(count / rate for rate, count in samples.items())
+
+
+def _dropped(info: Info, frames: int, samples: int) -> int:
+    """Samples not played: the encoder's delay in front; its padding, if the frames promised are all there."""
     if info.delay is None or info.padding is None or not info.frames:
         return 0
     front = info.delay + DECODER_DELAY

@@ -24,7 +24,11 @@ BYTES_PER_START = 4096
 # Tags at the end are told by their endings, the farthest of which is 5,100 bytes before its beginning (Lyrics3).
 TAIL = 8192
 
-_CLUE = re.compile(SYNC + b"|" + tagblocks.ID3V2 + b"|" + tagblocks.APE, re.DOTALL)
+# Where a chain or a tag may begin. Three searches for one literal each are several times faster than one for any of
+# them; and a search holds the interpreter, so it is not let loose on the whole buffer.
+_CLUES = tuple(re.compile(clue, re.DOTALL) for clue in (SYNC, tagblocks.ID3V2, tagblocks.APE))
+WINDOW = 256 * 1024
+
 _ZEROS = re.compile(rb"\x00*+")
 
 
@@ -131,8 +135,8 @@ class Walker:
                 return at
             if self._base_at + at == self._landed_at and (zeros := self._skip_zeros(buffer, at, known)):
                 return at + zeros
-        clue = _CLUE.search(buffer, at)
-        at = min(clue.start() if clue else known, known)
+        known = min(known, at + WINDOW)
+        at = _find_clue(buffer, at, known)
         if self.first is None and self._base_at + at >= self._junk_end:
             self._refuse("No chain of frames where the audio should begin.", self._junk_end)
         return self._try(buffer, at, is_last) if at < known else at
@@ -231,3 +235,11 @@ class Walker:
 
     def _refuse(self, detail: str, bytes_examined: int, found: str | None = None) -> Never:
         raise NotAnMp3(detail, bytes_examined=bytes_examined, found=found or sniff.describe(self._head))
+
+
+def _find_clue(buffer: bytes, at: int, end: int) -> int:
+    """The next place before ``end`` where a chain or a tag may begin, or ``end``."""
+    for clue in _CLUES:
+        if match := clue.search(buffer, at, end + tagblocks.NEEDED):
+            end = min(end, match.start())
+    return end
