@@ -31,7 +31,7 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/openapi.json", docs.Json)
     router.add_view("/docs", docs.Explorer)
     router.add_view("/problems/{code}", pages.ProblemHelp)
-    router.add_view("/static/{path:.+}", static.Static)
+    router.add_view("/static/{name:.+}", static.Static)
     if app[SETTINGS].frontend_url is not None:
         app.cleanup_ctx.append(proxy.frontend_session)
         router.add_view("/{path:.*}", proxy.Frontend)

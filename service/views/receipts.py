@@ -43,13 +43,12 @@ def form_receipt(request: web.Request, taken: list[Taken]) -> web.Response:
         if refused is not None:
             return answer_to(request, refused)
         raise web.HTTPSeeOther("/")
-    return json_response({"items": [_item(each) for each in taken]}, status=207)
+    return json_response({"items": [_item(request, each) for each in taken]}, status=207)
 
 
-def _item(taken: Taken) -> dict[str, Any]:
+def _item(request: web.Request, taken: Taken) -> dict[str, Any]:
     if taken.error is None:
         assert taken.row is not None
         return {"filename": taken.filename, "status": 201, "track": dump_track(taken.row)}
-    problem = problem_of(taken.error)
-    document = problem_document(problem, detail=taken.error.detail, facts=taken.error.facts)
-    return {"filename": taken.filename, "status": problem.status, "problem": document}
+    document = problem_document(request, problem_of(taken.error), detail=taken.error.detail, facts=taken.error.facts)
+    return {"filename": taken.filename, "status": document["status"], "problem": document}

@@ -3,19 +3,23 @@
 import sqlite3
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import content_disposition_filename, parse_content_disposition, web
 
-from service.errors import InvalidHeader, ShuttingDown, TooLarge
+from service.accounts.permissions import Identity
+from service.errors import InvalidHeader, ShuttingDown, TooLarge, UnsupportedMediaType
 from service.keys import DRAIN, INTAKE, SETTINGS
 from service.uploads.claims import Claims
 from service.uploads.intake import NewUpload
 from service.uploads.receive import Body
 from service.web import csrf
-from service.web.body import refuse_content_encoding
+from service.web.body import RequestBody, refuse_content_encoding
 from service.web.drain import RETRY_AFTER_S
 from service.web.identity import require
 from service.web.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from service.wire import digests
+
+FORM_TYPE = "multipart/form-data"
+RAW_TYPES = ("audio/mpeg", "audio/mp3", "application/octet-stream")
 
 
 async def judge_upload(request: web.Request) -> None:
@@ -30,7 +34,7 @@ async def judge_upload(request: web.Request) -> None:
     identity = await require(request, "upload")
     refuse_content_encoding(request)
     length = request.content_length
-    if request.content_type == "multipart/form-data":
+    if request.content_type == FORM_TYPE:
         _judge_form(request, length)
         length = None
     request.app[INTAKE].admit(identity.user_id, length)
@@ -42,6 +46,20 @@ def _judge_form(request: web.Request, length: int | None) -> None:
         raise TooLarge("The form is larger than all its files may be.", limit_bytes=most)
     if "Content-Digest" in request.headers or "Repr-Digest" in request.headers:
         raise InvalidHeader("In a form the digest belongs into the header of the file's part.", field="Content-Digest")
+
+
+async def take_raw(request: web.Request, identity: Identity) -> sqlite3.Row:
+    """Take the body as one mp3; its name is that of Content-Disposition, if there is one (RFC 6266).
+
+    Raises:
+        UnsupportedMediaType: the body is something else.
+    """
+    if request.content_type not in RAW_TYPES:
+        raise UnsupportedMediaType("Send audio/mpeg or multipart/form-data.", accepted=[*RAW_TYPES, FORM_TYPE])
+    body = RequestBody(request, request.app[SETTINGS].body_idle_timeout_s)
+    _, parameters = parse_content_disposition(request.headers.get("Content-Disposition"))
+    new = NewUpload(content_disposition_filename(parameters), length=request.content_length)
+    return await take_whole(request.app, identity.user_id, body, request.headers, new)
 
 
 async def take_whole(

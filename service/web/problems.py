@@ -266,7 +266,7 @@ def problem_of(error: YarrrError) -> Problem:
 
 
 def problem_document(
-    problem: Problem, *, detail: str = "", instance: str = "", facts: dict[str, Any] | None = None
+    request: web.Request, problem: Problem, *, detail: str = "", facts: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The members of RFC 9457 section 3.1, and facts as extensions (section 3.2)."""
     return {
@@ -274,7 +274,7 @@ def problem_document(
         "title": problem.title,
         "status": problem.status,
         "detail": detail or problem.title,
-        "instance": instance,
+        "instance": request.get(REQUEST_ID_KEY, ""),
         **(facts or {}),
     }
 
@@ -288,7 +288,7 @@ def respond(
     headers: dict[str, str] | None = None,
 ) -> web.Response:
     """The answer that tells of a problem, in the form the client reads."""
-    document = problem_document(problem, detail=detail, instance=request.get(REQUEST_ID_KEY, ""), facts=facts)
+    document = problem_document(request, problem, detail=detail, facts=facts)
     all_headers = dict(headers or {})
     if facts and "retry_after" in facts:
         all_headers["Retry-After"] = str(facts["retry_after"])
