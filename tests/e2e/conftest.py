@@ -89,10 +89,9 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.log}")
-            with suppress(URLError, OSError):
-                with urlopen(f"{self.base_url}/readyz", timeout=5) as answer:
-                    if answer.status == 200:
-                        return
+            with suppress(URLError, OSError), urlopen(f"{self.base_url}/readyz", timeout=5) as answer:
+                if answer.status == 200:
+                    return
             time.sleep(0.02)
         raise RuntimeError(f"the server is not ready:\n{self.log}")
 
