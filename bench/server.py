@@ -123,7 +123,7 @@ class Server:
     def log(self) -> Path:
         return LOGS / f"{self.name}.log"
 
-    def log_tail(self, size: int = 2000) -> str:
+    def log_tail(self, size: int = 600) -> str:
         text = self.log.read_bytes() if self.log.exists() else b""
         return text[-size:].decode(errors="replace")
 
