@@ -23,6 +23,7 @@ RETRY_AFTER_S = 2
 SALT_BYTES = 16
 HASH_BYTES = 32
 PASSES = 2
+NO_MEMORY = "Memory allocation error"  # as argon2 words it
 
 COMMON = Path(__file__).parents[1] / "data" / "common-passwords.txt"
 
@@ -109,8 +110,10 @@ class Passwords:
             return self._hasher.verify(encoded, _bytes(password))
         except (VerifyMismatchError, InvalidHashError):
             return False
-        except VerificationError:
-            raise Overloaded("There is no memory for a password hash.", retry_after=RETRY_AFTER_S) from None
+        except VerificationError as error:
+            if str(error) == NO_MEMORY:
+                raise Overloaded("There is no memory for a password hash.", retry_after=RETRY_AFTER_S) from None
+            return False
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._running >= self._most:
