@@ -11,6 +11,7 @@
     │   ├── NotAnMp3
     │   ├── DamagedAudio
     │   ├── DigestMismatch
+    │   │   └── ContentMismatch       of one request only
     │   └── TooLarge
     ├── UploadError                   the state of an upload
     │   ├── OffsetMismatch
@@ -117,6 +118,10 @@ class DigestMismatch(Refused):
     """The bytes that arrived do not hash to what the client said."""
 
     code = "digest-mismatch"
+
+
+class ContentMismatch(DigestMismatch):
+    """The bytes of one request do not hash to what the client said of them; only these bytes are forgotten."""
 
 
 class TooLarge(Refused):

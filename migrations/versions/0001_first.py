@@ -117,6 +117,8 @@ STATEMENTS = [
         "offset" INTEGER NOT NULL DEFAULT 0,
         length INTEGER,
         claimed_sha256 BLOB,
+        metadata TEXT,
+        concat TEXT,
         reserved_bytes INTEGER NOT NULL,
         boot_id TEXT NOT NULL,
         created_at INTEGER NOT NULL,

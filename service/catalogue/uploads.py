@@ -19,7 +19,10 @@ from service.errors import NotFound, QuotaExceeded, TooManyUploads, UploadExpire
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One row. ``offset`` is the durable one; ``length`` is None while unknown; times are microseconds."""
+    """One row. ``offset`` is the durable one; ``length`` is None while unknown; times are microseconds.
+
+    ``metadata`` and ``concat`` are header fields of tus as they were sent, to be given back as they were.
+    """
 
     upload_id: str
     user_id: str
@@ -29,6 +32,8 @@ class Upload:
     offset: int
     length: int | None
     claimed_sha256: bytes | None
+    metadata: str | None
+    concat: str | None
     reserved_bytes: int
     boot_id: str
     created_at: int
@@ -86,7 +91,7 @@ def reserve(connection: sqlite3.Connection, user_id: str, size: int, default_quo
     row = connection.execute(
         """
         UPDATE users SET reserved_bytes = reserved_bytes + :size
-        WHERE user_id = :user_id AND used_bytes + reserved_bytes + :size <= ifnull(quota_bytes, :quota)
+        WHERE user_id = :user_id AND (:size <= 0 OR used_bytes + reserved_bytes + :size <= ifnull(quota_bytes, :quota))
         RETURNING reserved_bytes
         """,
         {"user_id": user_id, "size": size, "quota": default_quota_bytes},
@@ -128,6 +133,24 @@ def reserve_more(connection: sqlite3.Connection, upload_id: str, size: int, defa
     reserve(connection, row[0], size, default_quota_bytes)
 
 
+def set_length(connection: sqlite3.Connection, upload: Upload, length: int, default_quota_bytes: int) -> None:
+    """The client has said how long the upload is: from now on it reserves just that.
+
+    Raises:
+        QuotaExceeded: it does not fit.
+        UploadExpired: the upload is not receiving any more.
+    """
+    row = connection.execute(
+        "SELECT reserved_bytes FROM uploads WHERE upload_id = ? AND state = 'receiving'", (upload.upload_id,)
+    ).fetchone()
+    if row is None:
+        raise UploadExpired("The upload has ended.")
+    reserve(connection, upload.user_id, length - row[0], default_quota_bytes)
+    connection.execute(
+        "UPDATE uploads SET length = ?, reserved_bytes = ? WHERE upload_id = ?", (length, length, upload.upload_id)
+    )
+
+
 def record_offset(connection: sqlite3.Connection, upload_id: str, offset: int, *, now: int, expires_at: int) -> None:
     """Note bytes that are on stable storage, and that the upload is alive.
 
@@ -145,9 +168,9 @@ def record_offset(connection: sqlite3.Connection, upload_id: str, offset: int, *
         raise UploadExpired("The upload has ended.")
 
 
-def rejoin(connection: sqlite3.Connection, upload_id: str, boot_id: str) -> None:
-    """From now on the part counts as written since this boot of the machine."""
-    connection.execute("UPDATE uploads SET boot_id = ? WHERE upload_id = ?", (boot_id, upload_id))
+def rejoin(connection: sqlite3.Connection, upload_id: str, *, offset: int, boot_id: str) -> None:
+    """The upload goes on at `offset`, which is durable; from now on its part is one of this boot of the machine."""
+    connection.execute('UPDATE uploads SET boot_id = ?, "offset" = ? WHERE upload_id = ?', (boot_id, offset, upload_id))
 
 
 def end(
@@ -172,8 +195,12 @@ def end(
     return True
 
 
-def finish(connection: sqlite3.Connection, upload_id: str, track: NewTrack) -> sqlite3.Row:
+def finish(
+    connection: sqlite3.Connection, upload_id: str, track: NewTrack, partials: Iterable[str] = ()
+) -> sqlite3.Row:
     """Make the upload a track: blob, track, quota and upload in one transaction. Returns the track's row.
+
+    `partials` are the uploads it was put together from; they end with it, so their quota is never counted beside it.
 
     The bytes lie under ``track.key`` already. Equal bytes share one blob: when another upload brought them first, the
     track gets that one's key, and the file under ``track.key`` is on record as one to delete.
@@ -202,6 +229,8 @@ def finish(connection: sqlite3.Connection, upload_id: str, track: NewTrack) -> s
         """,
         (row["reserved_bytes"], track.size, row["user_id"]),
     )
+    for partial_id in partials:
+        end(connection, partial_id, "terminated", now=track.created_at)
     return track_row
 
 
@@ -244,6 +273,15 @@ async def find_open(database: Database, user_id: str, filename: str) -> Upload |
         (user_id, filename),
     )
     return _upload(row) if row else None
+
+
+async def list_open(database: Database, user_id: str) -> list[Upload]:
+    """The user's unfinished uploads, the newest first; as many as the limit on open uploads lets there be."""
+    rows = await database.read(
+        f"SELECT {COLUMNS} FROM uploads WHERE state = 'receiving' AND user_id = ? ORDER BY created_at DESC",
+        (user_id,),
+    )
+    return [_upload(row) for row in rows]
 
 
 async def all_receiving(database: Database) -> list[Upload]:

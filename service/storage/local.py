@@ -5,6 +5,7 @@ before anybody hears of it.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 KEY_LENGTH = 32
@@ -32,13 +33,28 @@ class LocalBlobs:
         """Make the spool file `part`, whose bytes are already flushed, the blob of `key`, durably.
 
         Raises:
-            OSError: the rename or the flush failed.
+            OSError: the rename or the flush failed; then the bytes are in the spool again, if the disk allows it.
         """
         target = self.path(key)
         os.rename(part, target)  # noqa: PTH104 - a rename, not a Path that could be mistaken for the new one
-        if self._durable:
+        if not self._durable:
+            return
+        try:
             flush_directory(target.parent)
             flush_directory(part.parent)
+        except OSError:
+            with suppress(OSError):
+                os.rename(target, part)  # noqa: PTH104 - a blob without a row would be found at the next start
+            raise
+
+    def flush(self, key: str) -> None:
+        """Make sure that the name of the blob survives a power loss.
+
+        Raises:
+            OSError: it failed.
+        """
+        if self._durable:
+            flush_directory(self.path(key).parent)
 
     def size(self, key: str) -> int | None:
         """Size in bytes, None when there is no such blob."""

@@ -16,7 +16,6 @@ from service.storage.local import LocalBlobs
 logger = logging.getLogger(__name__)
 
 CAPACITY = 64
-_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)  # Linux: read what is in memory, or nothing
 
 
 class OpenBlob:
@@ -30,35 +29,6 @@ class OpenBlob:
         self.size = size
         self.users = 0
         self.is_dropped = False
-
-    def read_cached(self, offset: int, count: int) -> bytearray | None:
-        """`count` bytes if all of them are in memory, else None. Does not wait for the disk."""
-        if not _NOWAIT:
-            return None
-        data = bytearray(count)
-        try:
-            found = os.preadv(self.descriptor, [data], offset, _NOWAIT)
-        except OSError:  # nothing in memory, or a file system without this
-            return None
-        return data if found == count else None
-
-    def read(self, offset: int, count: int) -> bytes:
-        """`count` bytes. Blocks; call it in a thread.
-
-        Raises:
-            StorageFailed: the file has become shorter, or the disk failed.
-        """
-        parts = []
-        try:
-            while count:
-                parts.append(os.pread(self.descriptor, count, offset))
-                if not parts[-1]:
-                    raise failed(self.key, "is shorter than it was")
-                offset += len(parts[-1])
-                count -= len(parts[-1])
-        except OSError as error:
-            raise failed(self.key, error) from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def check_whole(self) -> None:
         """Raise unless the file still has its size, before an answer promises its bytes.

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from service.storage.local import flush_directory
+
 IOV_MAX = 1024
 WRITE_BACK_BYTES = 4 << 20
 """After so many bytes the kernel is asked to start writing, so that the flush at the end finds little to do."""
@@ -57,6 +59,15 @@ class Spool:
             return self.path(upload_id).stat().st_size
         except FileNotFoundError:
             return None
+
+    def flush(self) -> None:
+        """Make sure that the names of new parts survive a power loss.
+
+        Raises:
+            OSError: it failed.
+        """
+        if self._durable:
+            flush_directory(self.directory)
 
     def delete(self, upload_id: str) -> None:
         """Remove a part; nothing happens when it is not there."""

@@ -17,34 +17,55 @@ class Append:
     """Store, then inspect: after every batch ``inspector.seen == part.offset``. All methods block.
 
     The part is opened with the first batch, so that a small upload costs one hop to a thread and not two.
+    ``durable_offset`` is what was flushed, committed, and may have been told. ``is_announced`` says that the client
+    knows the upload and may come back to it, even when nothing has come yet.
     """
 
-    def __init__(self, upload: Upload, spool: Spool, claims: Claims) -> None:
+    def __init__(
+        self,
+        upload: Upload,
+        spool: Spool,
+        claims: Claims,
+        inspector: Inspector | None = None,
+        *,
+        is_announced: bool = False,
+        only_frames: bool = True,
+    ) -> None:
         self.upload = upload
-        self.is_announced = False
         self.offset = upload.offset
+        self.durable_offset = upload.offset
+        self.inspector = inspector or Inspector()
+        self.is_announced = is_announced
         self._spool = spool
         self._claims = claims
+        self._only_frames = only_frames
         self._part: Part | None = None
-        self._inspector = Inspector()
 
     def open(self) -> Part:
-        """The part, at its end, and an inspector that has seen all of it.
+        """The part, at the durable offset, and an inspector that has seen all of it.
 
         Raises:
             UploadExpired: the bytes that were acknowledged are not there.
         """
         if self._part is None:
-            size = self._spool.size(self.upload.upload_id)
-            if size is None and self.upload.offset == 0:
-                self._part = self._spool.create(self.upload.upload_id)
-            elif size is None or size < self.upload.offset:
-                raise UploadExpired("The bytes of the upload are lost.")
-            else:
-                self._part = self._spool.open(self.upload.upload_id)
-                rebuild(self._part, self._inspector)
+            self._part = self._open()
+            if self._part.offset > self.upload.offset:
+                self._part.truncate(self.upload.offset)
             self.offset = self._part.offset
+            if self._only_frames:
+                if self.inspector.seen > self._part.offset:
+                    self.inspector = Inspector()
+                rebuild(self._part, self.inspector)
         return self._part
+
+    def _open(self) -> Part:
+        upload_id, offset = self.upload.upload_id, self.upload.offset
+        size = self._spool.size(upload_id)
+        if size is None and offset == 0:
+            return self._spool.create(upload_id)
+        if size is None or size < offset:
+            raise UploadExpired("The bytes of the upload are lost.")
+        return self._spool.open(upload_id)
 
     def store(self, batch: Sequence[bytes]) -> None:
         """Write a batch, then look at it.
@@ -58,7 +79,12 @@ class Append:
         self.offset = part.offset
         for chunk in batch:
             self._claims.update(chunk)
-            self._inspector.feed(chunk)
+            if self._only_frames:
+                self.inspector.feed(chunk)
+
+    def check(self) -> None:
+        """Raise `ContentMismatch` unless the claims for this request hold."""
+        self._claims.check()
 
     def sync(self) -> int:
         """Bring what is stored to stable storage; the offset that may be told now."""
@@ -73,12 +99,12 @@ class Append:
             Refused: they are not what they should be.
             OSError: the disk failed.
         """
-        self._claims.check()
-        return seal(self.upload, self.open(), self._inspector, blobs, strict=strict)
+        self.check()
+        return seal(self.upload, self.open(), self.inspector, blobs, strict=strict)
 
     def rewind(self) -> None:
-        """Forget what this append brought, back to the durable offset."""
-        self.open().truncate(self.upload.offset)
+        """Forget what came since the last durable offset."""
+        self.open().truncate(self.durable_offset)
 
     def discard(self) -> None:
         """Remove the bytes of the upload."""
@@ -92,7 +118,7 @@ class Append:
 
 
 def rebuild(part: Part, inspector: Inspector) -> None:
-    """Show an inspector what lies in the spool; a running digest cannot be stored, so it is computed again.
+    """Show an inspector what lies in the spool and it has not seen; a running digest cannot be stored.
 
     Raises:
         NotAnMp3: the bytes are none.

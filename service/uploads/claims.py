@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from service.errors import DigestMismatch
+from service.errors import ContentMismatch
 
 ALGORITHMS = frozenset({"sha256", "sha512", "sha1"})
 
@@ -24,11 +24,11 @@ class Claims:
             each.update(data)
 
     def check(self) -> None:
-        """Raise `DigestMismatch` when one of the claims does not hold."""
+        """Raise `ContentMismatch` when one of the claims does not hold."""
         for name, expected in self._expected.items():
             found = self._hashes[name].digest()
             if found != expected:
-                raise DigestMismatch(
+                raise ContentMismatch(
                     "The content does not match its digest.",
                     algorithm=name,
                     expected=expected.hex(),

@@ -4,7 +4,7 @@ import errno
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -65,12 +65,17 @@ class Ends:
         self._health = health
         self._pool = pool
 
-    async def finish(self, append: Append, writer: Writer) -> sqlite3.Row:
-        """All bytes are in: verdict, durable, blob, transaction. The track's row is the receipt."""
+    async def finish(self, append: Append, writer: Writer, partials: Collection[str] = ()) -> sqlite3.Row:
+        """All bytes are in: verdict, durable, blob, transaction. The track's row is the receipt.
+
+        `partials` are the uploads it was put together from; they end in the same transaction.
+        """
         upload = append.upload
         verdict = await writer.finish(partial(append.seal, self._blobs, strict=self._settings.strict_audio))
         track = track_of(upload, verdict, str(ULID()), now=clock.now())
-        row = await self._database.write(partial(uploads.finish, upload_id=upload.upload_id, track=track))
+        row = await self._database.write(
+            partial(uploads.finish, upload_id=upload.upload_id, track=track, partials=partials)
+        )
         self._metrics.uploads.labels("finished").inc()
         return row
 
@@ -87,6 +92,7 @@ class Ends:
                 expires_at=expires_at(self._settings, now),
             )
         )
+        append.durable_offset = offset
         return offset
 
     async def break_off(self, append: Append, writer: Writer) -> None:
@@ -107,7 +113,7 @@ class Ends:
         await self._end(append.upload, "refused", error, append.discard)
 
     async def rewind(self, append: Append, writer: Writer) -> None:
-        """What this append brought is forgotten; the upload stands where it stood."""
+        """What came since the last durable offset is forgotten."""
         await _ignore(writer.finish(lambda: None))
         await run_in(self._pool, append.rewind)
 
@@ -120,7 +126,7 @@ class Ends:
         else:
             self._health.note_failure()
             answer = StorageFailed("The disk failed to store the upload.")
-        if append.upload.offset or append.is_announced:
+        if append.durable_offset or append.is_announced:
             await _ignore(run_in(self._pool, append.rewind))
         else:
             await self._end(append.upload, "refused", answer, append.discard)

@@ -9,6 +9,9 @@ from service.errors import DamagedAudio, DigestMismatch, InconsistentUploadLengt
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part
 
+TRACK_COLUMNS = frozenset({"duration", "bitrate", "mode", "channels", "sample_rate"})
+"""What of the audio report are members of the track itself."""
+
 
 def seal(upload: Upload, part: Part, inspector: Inspector, blobs: LocalBlobs, *, strict: bool) -> Verdict:
     """Judge the bytes, flush them, and make them a blob. Blocks; call it in a thread.
@@ -63,6 +66,6 @@ def track_of(upload: Upload, verdict: Verdict, track_id: str, *, now: int) -> Ne
         mode=audio.mode,
         channels=audio.channels,
         sample_rate=audio.sample_rate,
-        audio=asdict(audio),
+        audio={name: value for name, value in asdict(audio).items() if name not in TRACK_COLUMNS},
         created_at=now,
     )

@@ -8,16 +8,30 @@ does, the end does not depend on it still being there.
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from service.catalogue import clock, uploads
+from service.audio.inspector import Inspector
+from service.catalogue import clock, tracks, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
-from service.errors import BodyError, StorageFailed, StorageFull, TooLarge, UploadExpired, YarrrError
+from service.errors import (
+    BodyError,
+    ContentMismatch,
+    InconsistentUploadLength,
+    NotFound,
+    OffsetMismatch,
+    Refused,
+    StorageFailed,
+    StorageFull,
+    TooLarge,
+    UploadExpired,
+    YarrrError,
+)
 from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.local import LocalBlobs
@@ -27,14 +41,21 @@ from service.uploads.claims import Claims
 from service.uploads.ends import DiskHealth, Ends, expires_at
 from service.uploads.locks import Locks
 from service.uploads.names import clean_filename, clean_text
+from service.uploads.parts import PartsBody
+from service.uploads.progress import Progress
 from service.uploads.quota import Allowance, FreeSpace, Running
 from service.uploads.receive import Body, receive
-from service.uploads.writer import Writer, pending_limit
+from service.uploads.recover import finish_blob
+from service.uploads.writer import Writer, pending_limit, run_in
 
 T = TypeVar("T")
 
 THREADS = 8
 MAX_TITLE_CHARACTERS = 255
+KEPT_INSPECTORS = 256
+PARTIAL = "partial"
+
+Tell = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +66,34 @@ class NewUpload:
     title: str | None = None
     length: int | None = None
     claimed_sha256: bytes | None = None
+    metadata: str | None = None
+    concat: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One append as a door understood it.
+
+    ``is_last``: True, these are the last bytes; False, more will come; None, they are the last when the length is
+    reached. ``stop`` makes the body break off: it is called when a newer request wants the upload. ``tell`` is given
+    durable offsets while the body runs.
+    """
+
+    body: Body
+    offset: int
+    is_last: bool | None = None
+    length: int | None = None
+    claims: Claims | None = None
+    stop: Callable[[], None] = lambda: None
+    tell: Tell | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The upload after an append, and the track it has become, if it has."""
+
+    upload: Upload
+    track: sqlite3.Row | None = None
 
 
 class Intake:
@@ -62,6 +111,7 @@ class Intake:
     ) -> None:
         self._database = database
         self._spool = spool
+        self._blobs = blobs
         self._settings = settings
         self._metrics = metrics
         self._boot_id = boot_id
@@ -71,6 +121,7 @@ class Intake:
         self._free_space = FreeSpace(spool, settings.free_space_reserve_bytes)
         self._health = DiskHealth()
         self._ends = Ends(database, blobs, settings, metrics, self._health, self._pool)
+        self._inspectors: OrderedDict[str, Inspector] = OrderedDict()
         self._ending: set[asyncio.Task[Any]] = set()
 
     def admit(self, user_id: str, length: int | None) -> None:
@@ -93,9 +144,107 @@ class Intake:
             QuotaExceeded, TooManyUploads, TooLarge, StorageFull
         """
         self.admit(user_id, new.length)
+        upload = self._new(user_id, new)
+        await self._add(upload)
+        return upload
+
+    async def take(
+        self, upload: Upload, body: Body, claims: Claims | None = None, *, stop: Callable[[], None] = lambda: None
+    ) -> sqlite3.Row:
+        """Take all of an upload that was just created, and make it a track. Returns the track's row: the receipt.
+
+        Raises:
+            Refused: the content is not taken; the upload is over and its bytes are gone.
+            BodyError: the body broke off; what came is kept, flushed and counted.
+            StorageError: no room, or the disk failed.
+        """
+        request = Request(body, offset=0, is_last=True, claims=claims, stop=stop)
+        async with self._locks.hold(upload.upload_id, stop):
+            outcome = await self._append(upload, request, is_announced=False)
+        assert outcome.track is not None
+        return outcome.track
+
+    async def append(self, user_id: str, upload_id: str, request: Request) -> Outcome:
+        """Append to the user's own upload at its offset. A finished upload answers a repeated last append again.
+
+        Raises:
+            NotFound, UploadExpired: there is no such upload, or not any more.
+            OffsetMismatch: it stands at another offset; nothing is changed.
+            InconsistentUploadLength: the length differs from an earlier one, or more bytes came; those are not stored.
+            DigestMismatch: a claim for these bytes does not hold; they are forgotten. If it was for the whole, all are.
+            Refused: the content is not taken; the upload is over and its bytes are gone.
+            BodyError: the body broke off; what came is kept, flushed and counted.
+            StorageError: no room, or the disk failed; back at the durable offset.
+        """
+        async with self._locks.hold(upload_id, request.stop):
+            upload = await self._settled(user_id, upload_id)
+            if upload.state == "finished":
+                return await self._again(upload, request)
+            if request.offset != upload.offset:
+                raise OffsetMismatch(
+                    "The upload is at another offset.",
+                    expected_offset=upload.offset,
+                    provided_offset=request.offset,
+                )
+            upload = await self._learn_length(upload, request.length)
+            return await self._append(upload, request, is_announced=True)
+
+    async def look(self, user_id: str, upload_id: str) -> Outcome:
+        """The upload as it stands. A running append is ended first, so the offset holds until somebody appends.
+
+        Raises:
+            NotFound, UploadExpired: there is no such upload, or not any more.
+        """
+        async with self._locks.hold(upload_id, lambda: None):
+            upload = await self._settled(user_id, upload_id)
+        return Outcome(upload, await self._track_of(upload))
+
+    async def terminate(self, user_id: str, upload_id: str) -> None:
+        """End an upload at the client's wish; its bytes go. A finished one is only forgotten: its track stays.
+
+        Raises:
+            NotFound, UploadExpired: there is no such upload, or not any more.
+        """
+        async with self._locks.hold(upload_id, lambda: None):
+            upload = await self._settled(user_id, upload_id)
+            self._inspectors.pop(upload_id, None)
+            if upload.state == "finished":
+                await self._database.write(partial(uploads.forget, upload_ids=[upload_id]))
+            else:
+                await self._to_the_end(self._ends.end(upload, "terminated", partial(self._spool.delete, upload_id)))
+
+    async def expire(self, upload: Upload) -> None:
+        """End an upload whose time is over, unless somebody is writing to it."""
+        if upload.state == "receiving" and not self._locks.is_held(upload.upload_id):
+            async with self._locks.hold(upload.upload_id, lambda: None):
+                self._inspectors.pop(upload.upload_id, None)
+                await self._ends.end(upload, "expired", partial(self._spool.delete, upload.upload_id))
+
+    async def concatenate(self, user_id: str, upload_ids: Sequence[str], new: NewUpload) -> Outcome:
+        """Put complete partial uploads together, in this order, and make them a track. They end with it.
+
+        Raises:
+            NotFound, UploadExpired: one of them is not there.
+            InconsistentUploadLength: one of them is not partial, or not complete.
+            Refused, StorageError: as `append`.
+        """
+        parts = [await self._complete_partial(user_id, each) for each in upload_ids]
+        length = sum(part.offset for part in parts)
+        self.admit(user_id, length)
+        final = replace(self._new(user_id, replace(new, length=length)), reserved_bytes=0)
+        await self._add(final)
+        body = PartsBody(self._spool, [part.upload_id for part in parts], self._pool)
+        async with self._locks.hold(final.upload_id, lambda: None):
+            request = Request(body, offset=0, is_last=True)
+            outcome = await self._append(final, request, is_announced=False, partials=set(upload_ids))
+        for each in set(upload_ids):
+            await run_in(self._pool, partial(self._spool.delete, each))
+        return outcome
+
+    def _new(self, user_id: str, new: NewUpload) -> Upload:
         now = clock.now()
         title = clean_text(new.title)[:MAX_TITLE_CHARACTERS] if new.title else None
-        upload = Upload(
+        return Upload(
             upload_id=secrets.token_hex(16),
             user_id=user_id,
             state="receiving",
@@ -104,12 +253,16 @@ class Intake:
             offset=0,
             length=new.length,
             claimed_sha256=new.claimed_sha256,
+            metadata=new.metadata,
+            concat=new.concat,
             reserved_bytes=new.length or 0,
             boot_id=self._boot_id,
             created_at=now,
             updated_at=now,
             expires_at=expires_at(self._settings, now),
         )
+
+    async def _add(self, upload: Upload) -> None:
         await self._database.write(
             partial(
                 uploads.create,
@@ -119,63 +272,159 @@ class Intake:
                 max_open_uploads=self._settings.max_open_uploads_per_user,
             )
         )
-        return upload
 
-    async def take(
-        self, upload: Upload, body: Body, claims: Claims | None = None, *, stop: Callable[[], None] = lambda: None
-    ) -> sqlite3.Row:
-        """Take the rest of an upload and make it a track. Returns the track's row: the receipt.
-
-        `stop` is called when a newer request wants the upload; it makes the body break off.
+    async def _settled(self, user_id: str, upload_id: str) -> Upload:
+        """The upload with every byte that is there flushed and counted. The caller holds it, so nobody writes.
 
         Raises:
-            Refused: the content is not taken; the upload is over and its bytes are gone.
-            BodyError: the body broke off; what came is kept, flushed and counted.
-            StorageError: no room, or the disk failed; back at the last durable offset.
+            NotFound: it is not there, or another user's.
+            UploadExpired: it has ended without a track, or its bytes are lost.
         """
-        append = Append(upload, self._spool, claims or Claims())
-        async with self._locks.hold(upload.upload_id, stop):
-            with self._running.slot(upload.user_id):
-                writer = Writer(append.store, self._pool)
-                self._metrics.running_uploads.inc()
-                try:
-                    return await self._take(append, writer, body)
-                finally:
-                    self._metrics.running_uploads.dec()
-                    self._metrics.received_bytes.inc(append.offset - upload.offset)
-                    append.close()
-
-    async def _take(self, append: Append, writer: Writer, body: Body) -> sqlite3.Row:
+        upload = await uploads.get(self._database, upload_id, user_id)
+        if upload.state == "finished":
+            return upload
+        if upload.state != "receiving":
+            raise UploadExpired(f"The upload is {upload.state}.", state=upload.state, reason=upload.problem)
+        size = await run_in(self._pool, partial(self._spool.size, upload_id))
+        if size is None and await run_in(self._pool, partial(self._blobs.size, upload_id)) is not None:
+            await finish_blob(upload, self._database, self._blobs)
+            return await uploads.get(self._database, upload_id, user_id)
+        size = size or 0
+        if size < upload.offset:
+            await self._ends.end(upload, "lost", partial(self._spool.delete, upload_id))
+            raise UploadExpired("The bytes of the upload are lost.", state="lost")
+        if size == upload.offset:
+            return upload
+        # Bytes from before a crash of the process: they survived it, but nobody has flushed them yet.
+        append = Append(replace(upload, offset=size), self._spool, Claims(), only_frames=False)
         try:
-            await self._receive(append, writer, body)
-            return await self._to_the_end(self._ends.finish(append, writer))
-        except (BodyError, UploadExpired):
-            raise
-        except OSError as error:
-            raise await self._to_the_end(self._ends.fail(append, writer, error)) from error
-        except StorageFailed:
-            # The transaction failed. If the blob is there already, the next start finishes what this could not.
-            self._health.note_failure()
-            raise
-        except YarrrError as error:
-            await self._to_the_end(self._ends.refuse(append, writer, error))
-            raise
+            offset = await self._ends.pause(append, Writer(append.store, self._pool))
+        finally:
+            append.close()
+        return replace(upload, offset=offset)
 
-    async def _receive(self, append: Append, writer: Writer, body: Body) -> None:
+    async def _learn_length(self, upload: Upload, length: int | None) -> Upload:
+        if length is None or length == upload.length:
+            return upload
+        if upload.length is not None or length < upload.offset:
+            raise InconsistentUploadLength(
+                "The length differs from what is known of the upload.", length=upload.length, offset=upload.offset
+            )
+        if length > self._settings.max_upload_bytes:
+            raise TooLarge("The upload is too large.", limit_bytes=self._settings.max_upload_bytes)
+        quota = self._settings.quota_bytes
+        await self._database.write(lambda connection: uploads.set_length(connection, upload, length, quota))
+        return replace(upload, length=length, reserved_bytes=length)
+
+    async def _again(self, upload: Upload, request: Request) -> Outcome:
+        """A finished upload takes no more bytes; who repeats the last append gets the same answer again."""
+        if request.offset > upload.offset or (request.offset == upload.offset and not request.body.at_end()):
+            raise OffsetMismatch(
+                "The upload is finished.", expected_offset=upload.offset, provided_offset=request.offset
+            )
+        return Outcome(upload, await self._track_of(upload))
+
+    async def _track_of(self, upload: Upload) -> sqlite3.Row | None:
+        if upload.track_id is None:
+            return None
+        try:
+            return await tracks.get_track(self._database, upload.user_id, upload.track_id)
+        except NotFound:
+            return None
+
+    async def _complete_partial(self, user_id: str, upload_id: str) -> Upload:
+        async with self._locks.hold(upload_id, lambda: None):
+            upload = await self._settled(user_id, upload_id)
+        if upload.concat != PARTIAL or upload.state != "receiving" or upload.offset != upload.length:
+            raise InconsistentUploadLength("A part is not a complete partial upload.", upload_id=upload_id)
+        return upload
+
+    async def _append(
+        self, upload: Upload, request: Request, *, is_announced: bool, partials: set[str] | None = None
+    ) -> Outcome:
+        is_partial = upload.concat == PARTIAL
+        append = Append(
+            upload,
+            self._spool,
+            request.claims or Claims(),
+            self._inspectors.pop(upload.upload_id, None),
+            is_announced=is_announced,
+            only_frames=not is_partial,
+        )
+        with self._running.slot(upload.user_id):
+            writer = Writer(append.store, self._pool)
+            self._metrics.running_uploads.inc()
+            try:
+                end = await self._receive(append, writer, request)
+                is_last = end == upload.length if request.is_last is None else request.is_last
+                if is_last and not is_partial:
+                    track = await self._to_the_end(self._ends.finish(append, writer, partials or ()))
+                    return Outcome(replace(upload, state="finished", offset=end, length=end), track)
+                return Outcome(await self._to_the_end(self._pause(append, writer)))
+            except (BodyError, UploadExpired):
+                raise
+            except OSError as error:
+                raise await self._to_the_end(self._ends.fail(append, writer, error)) from error
+            except StorageFailed:
+                # The transaction failed. If the blob is there already, the next start finishes what this could not.
+                self._health.note_failure()
+                raise
+            except YarrrError as error:
+                await self._to_the_end(self._reject(append, writer, error))
+                raise
+            finally:
+                self._metrics.running_uploads.dec()
+                self._metrics.received_bytes.inc(max(0, append.offset - upload.offset))
+                append.close()
+
+    async def _receive(self, append: Append, writer: Writer, request: Request) -> int:
         upload = append.upload
         allowance = Allowance(upload, self._database, self._settings, self._free_space)
+        # While a checksum is still to be checked, nothing of this request may be promised.
+        progress = Progress(None if request.claims else request.tell, partial(self._ends.pause, append, writer))
         try:
-            await receive(
-                body,
+            end = await receive(
+                request.body,
                 writer,
                 offset=upload.offset,
                 limit=upload.length,
                 make_room=allowance.make_room,
                 pending_limit=lambda: pending_limit(self._running.count),
+                progress=progress.note,
             )
         except (BodyError, asyncio.CancelledError):
-            await self._to_the_end(self._ends.break_off(append, writer))
+            if request.claims and append.is_announced:
+                await self._to_the_end(self._ends.rewind(append, writer))
+            else:
+                await self._to_the_end(self._ends.break_off(append, writer))
+                self._keep_inspector(append)
             raise
+        return end
+
+    async def _pause(self, append: Append, writer: Writer) -> Upload:
+        await writer.finish(append.check)
+        offset = await self._ends.pause(append, writer)
+        self._keep_inspector(append)
+        now = clock.now()
+        return replace(append.upload, offset=offset, updated_at=now, expires_at=expires_at(self._settings, now))
+
+    async def _reject(self, append: Append, writer: Writer, error: YarrrError) -> None:
+        """What becomes of the upload when an append fails: over, rewound, or kept."""
+        if not append.is_announced:
+            await self._ends.refuse(append, writer, error)
+        elif isinstance(error, ContentMismatch):
+            await self._ends.rewind(append, writer)
+        elif isinstance(error, Refused) and not isinstance(error, TooLarge):
+            await self._ends.refuse(append, writer, error)
+        else:
+            await self._ends.break_off(append, writer)
+            self._keep_inspector(append)
+
+    def _keep_inspector(self, append: Append) -> None:
+        """Spare the next append the reading of all that came before: an inspector is small, its upload is not."""
+        self._inspectors[append.upload.upload_id] = append.inspector
+        while len(self._inspectors) > KEPT_INSPECTORS:
+            self._inspectors.popitem(last=False)
 
     def is_healthy(self) -> bool:
         """False when the disk failed several times within a minute."""

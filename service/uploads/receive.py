@@ -29,11 +29,12 @@ async def receive(
     limit: int | None,
     make_room: Callable[[int], Awaitable[None]],
     pending_limit: Callable[[], int],
+    progress: Callable[[], Awaitable[None]],
 ) -> int:
     """Move the whole body into the writer; the offset after its last byte.
 
     `limit` is the length of the upload, if known. `make_room` is told each new offset before its bytes are taken and
-    raises when they may not be (limits, quota, disk).
+    raises when they may not be (limits, quota, disk). `progress` is called now and then, after bytes were taken.
 
     Raises:
         InconsistentUploadLength: more bytes than the upload has.
@@ -48,4 +49,5 @@ async def receive(
         if not body.at_end():
             writer.start()
             await writer.room(pending_limit())
+            await progress()
     return offset

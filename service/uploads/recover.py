@@ -10,19 +10,28 @@ from service.audio.inspector import Inspector, Verdict
 from service.catalogue import clock, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
+from service.errors import InconsistentUploadLength, Refused
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part, Spool
 from service.uploads.append import rebuild
-from service.uploads.finish import track_of
+from service.uploads.finish import check, track_of
 
 logger = logging.getLogger(__name__)
 
 
 async def recover(database: Database, spool: Spool, blobs: LocalBlobs, *, boot_id: str) -> None:
-    """Bring rows and files together again. Runs before the first request, while nobody else may write."""
+    """Bring rows and files together again. Runs before the first request, while nobody else may write.
+
+    Raises:
+        StorageFailed: the database cannot be written. What is wrong with one upload never keeps the service down.
+    """
     for upload in await uploads.all_receiving(database):
-        state = await _recover_one(upload, database, spool, blobs, boot_id=boot_id)
-        logger.info("recovered upload %s: %s", upload.upload_id, state)
+        try:
+            state = await _recover_one(upload, database, spool, blobs, boot_id=boot_id)
+        except OSError as error:
+            logger.error("upload %s cannot be recovered: %s", upload.upload_id, error)
+        else:
+            logger.info("recovered upload %s: %s", upload.upload_id, state)
     receiving = {upload.upload_id for upload in await uploads.all_receiving(database)}
     for upload_id in await wrap(spool.upload_ids)():
         if upload_id not in receiving:
@@ -31,40 +40,56 @@ async def recover(database: Database, spool: Spool, blobs: LocalBlobs, *, boot_i
 
 async def _recover_one(upload: Upload, database: Database, spool: Spool, blobs: LocalBlobs, *, boot_id: str) -> str:
     if await wrap(blobs.size)(upload.upload_id) is not None:
-        await _finish(upload, database, blobs)
-        return "finished"
-    size = await wrap(spool.size)(upload.upload_id)
-    if size is not None and size >= upload.offset:
-        # The page cache survives a crash of the process, not of the machine: after a boot only what was flushed counts.
-        if boot_id != upload.boot_id:
-            await wrap(_truncate)(spool, upload)
-            size = upload.offset
-        await database.write(partial(uploads.rejoin, upload_id=upload.upload_id, boot_id=boot_id))
-        return f"receiving at {size}"
-    state = "lost" if upload.offset else "terminated"
-    await database.write(partial(uploads.end, upload_id=upload.upload_id, state=state, now=clock.now()))
-    return state
+        return await finish_blob(upload, database, blobs)
+    size = await wrap(_keep)(spool, upload, is_same_boot=boot_id == upload.boot_id)
+    if size is None:
+        await database.write(partial(uploads.end, upload_id=upload.upload_id, state="lost", now=clock.now()))
+        return "lost"
+    await database.write(partial(uploads.rejoin, upload_id=upload.upload_id, offset=size, boot_id=boot_id))
+    return f"receiving at {size}"
 
 
-def _truncate(spool: Spool, upload: Upload) -> None:
+def _keep(spool: Spool, upload: Upload, *, is_same_boot: bool) -> int | None:
+    """What of the upload's bytes can be trusted, flushed; None when acknowledged ones are missing.
+
+    The page cache survives a crash of the process, not of the machine: after a boot only what was flushed counts.
+    """
+    size = spool.size(upload.upload_id)
+    if size is None and upload.offset == 0:
+        return 0
+    if size is None or size < upload.offset:
+        return None
     part = spool.open(upload.upload_id)
     try:
-        part.truncate(upload.offset)
+        if not is_same_boot:
+            part.truncate(upload.offset)
         part.sync()
+        spool.flush()
+        return part.offset
     finally:
         part.close()
 
 
-async def _finish(upload: Upload, database: Database, blobs: LocalBlobs) -> None:
-    """The bytes had become a blob, the transaction had not been committed."""
-    verdict = await wrap(_inspect)(blobs, upload.upload_id)
+async def finish_blob(upload: Upload, database: Database, blobs: LocalBlobs) -> str:
+    """The bytes had become a blob, the transaction had not been committed. The upload's state from now on."""
+    try:
+        verdict = await wrap(_inspect)(blobs, upload.upload_id)
+        check(upload, verdict, strict=False)
+    except (Refused, InconsistentUploadLength) as error:
+        # It was judged before it became a blob, so the disk has changed it since.
+        logger.error("the blob of upload %s is damaged: %s", upload.upload_id, error)
+        await wrap(blobs.delete)(upload.upload_id)
+        await database.write(partial(uploads.end, upload_id=upload.upload_id, state="lost", now=clock.now()))
+        return "lost"
     track = track_of(upload, verdict, str(ULID()), now=clock.now())
     await database.write(partial(uploads.finish, upload_id=upload.upload_id, track=track))
+    return "finished"
 
 
 def _inspect(blobs: LocalBlobs, key: str) -> Verdict:
     inspector = Inspector()
     size = blobs.size(key) or 0
+    blobs.flush(key)
     part = Part(blobs.path(key), blobs.open(key), size, durable=False)
     try:
         rebuild(part, inspector)

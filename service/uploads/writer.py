@@ -60,6 +60,8 @@ class Writer:
                 return
             self._busy = True
         self._job = self._loop.run_in_executor(self._pool, self._run)
+        # Only now is an error of `store` to be seen; who waits for room must wake up once more.
+        self._job.add_done_callback(lambda _: self._progress.set())
 
     async def room(self, limit: int) -> None:
         """Wait until at most `limit` bytes are pending.
@@ -74,6 +76,11 @@ class Writer:
                 await self._progress.wait()
             if self._job is not None and self._job.done():
                 self._job.result()
+
+    async def rest(self) -> None:
+        """Wait until nothing is stored any more; what `store` raised is left to others."""
+        if self._job is not None and not self._job.done():
+            await asyncio.wait([self._job])
 
     async def finish(self, last: Callable[[], T]) -> T:
         """Store what is pending and then call `last`, together in one hop to a thread.
