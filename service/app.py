@@ -12,7 +12,8 @@ from aiohttp_request_id_logging import REQUEST_ID_KEY, RequestIdMiddleware, noop
 from service.accounts.accounts import Accounts
 from service.catalogue.database import Database
 from service.catalogue.migrations import migrate
-from service.keys import ACCOUNTS, BLOBS, DATABASE, DRAIN, INTAKE, METRICS, PAGES, SETTINGS, STARTED
+from service.jobs.sweep import Sweeper, sweep_for_ever
+from service.keys import ACCOUNTS, BLOBS, DATABASE, DRAIN, INTAKE, METRICS, OPEN_BLOBS, PAGES, SETTINGS, STARTED
 from service.metrics import Metrics
 from service.routes import add_routes
 from service.settings import Settings
@@ -33,6 +34,7 @@ MAX_SMALL_BODY_BYTES = 1 << 20
 MAX_FORM_FIELDS = 50
 LAG_INTERVAL_S = 0.05
 LAG_WINDOW = 1200  # intervals: a minute
+SWEEP_INTERVAL_S = 600
 
 
 class RequestIds(RequestIdMiddleware):
@@ -65,6 +67,7 @@ def build_app(settings: Settings) -> web.Application:
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_storage)
     app.cleanup_ctx.append(audio_context)
+    app.cleanup_ctx.append(_sweep)
     app.cleanup_ctx.append(_measure_event_loop)
     add_routes(app)
     return app
@@ -114,6 +117,16 @@ def read_boot_id() -> str:
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"boot-{int(time.time() - time.monotonic())}"
+
+
+async def _sweep(app: web.Application) -> AsyncIterator[None]:
+    days = app[SETTINGS].trash_days
+    sweeper = Sweeper(app[DATABASE], app[BLOBS], trash_days=days, open_blobs=app[OPEN_BLOBS])
+    task = asyncio.create_task(sweep_for_ever(sweeper, SWEEP_INTERVAL_S))
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _measure_event_loop(app: web.Application) -> AsyncIterator[None]:

@@ -1,6 +1,5 @@
 """The bytes of a track: whole or in ranges, as they came, with what a player and a cache need to know."""
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,9 +19,6 @@ from service.web.problems import HTTP_PROBLEMS, respond
 from service.web.ranges import Span, Unsatisfiable, parse_range
 from service.web.sending import FileResponse
 from service.wire.digests import sha256_field
-
-SHORT_BYTES = 256 << 10
-"""Up to here a range is read into memory and sent in one write with its head; the kernel's way pays later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +91,10 @@ class Audio(web.View):
         if conditional.is_not_modified(headers, track.etag, track.created_at):
             return web.Response(status=304, headers=track.fields)
         async with self.request.app[OPEN_BLOBS].opened(track.key, track.size):
-            fields = _fields(self.request, track)
-            fields["Content-Length"] = str(track.size)
-            return web.Response(headers=fields)
+            response = web.Response(headers=track.fields)
+            response.headers["Content-Length"] = str(track.size)
+            _mark_download(self.request, track, response)
+            return response
 
     async def _track(self) -> Served:
         identity = await require(self.request, "read")
@@ -112,29 +109,18 @@ def _span(request: web.Request, track: Served) -> Span | None:
     return parse_range(field, track.size)
 
 
-def _fields(request: web.Request, track: Served) -> CIMultiDict[str]:
-    fields = track.fields.copy()
-    if request.rel_url.raw_query_string and request.query.get("download") == "1":
-        fields["Content-Disposition"] = content_disposition("attachment", track.filename)
-    return fields
-
-
 async def _send(request: web.Request, track: Served, blob: OpenBlob, span: Span | None) -> web.StreamResponse:
-    fields = _fields(request, track)
-    status = 200
-    if span is not None:
-        status = 206
-        fields["Content-Range"] = span.content_range(track.size)
-    else:
-        span = Span(0, track.size)
-    if span.count <= SHORT_BYTES:
-        body = blob.read_cached(span.start, span.count)
-        if body is None:
-            return web.Response(
-                status=status, headers=fields, body=await asyncio.to_thread(blob.read, span.start, span.count)
-            )
-        return web.Response(status=status, headers=fields, body=body)
     blob.check_whole()
-    response = FileResponse(blob.descriptor, span.start, span.count, status=status, headers=fields)
+    place = span or Span(0, track.size)
+    status = 200 if span is None else 206
+    response = FileResponse(blob.descriptor, place.start, place.count, status=status, headers=track.fields)
+    if span is not None:
+        response.headers["Content-Range"] = span.content_range(track.size)
+    _mark_download(request, track, response)
     await response.send(request)
     return response
+
+
+def _mark_download(request: web.Request, track: Served, response: web.StreamResponse) -> None:
+    if request.rel_url.raw_query_string and request.query.get("download") == "1":
+        response.headers["Content-Disposition"] = content_disposition("attachment", track.filename)

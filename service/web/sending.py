@@ -1,4 +1,7 @@
-"""Sends a long piece of a file: by the kernel where the transport allows it, else block by block."""
+"""Sends a piece of a file: the kernel moves the bytes where the transport allows it, else they go block by block.
+
+The event loop must not wait for a disk. So what is not in memory is read in a thread first, and is in memory then.
+"""
 
 import asyncio
 import os
@@ -7,10 +10,11 @@ from typing import Any, cast
 
 from aiohttp import web
 
+# One call of the kernel's sendfile goes on as long as the client keeps up, and the event loop waits for it.
+PIECE_BYTES = 2 << 20
 BLOCK_BYTES = 256 << 10
 
-# One call of the kernel's sendfile goes on as long as the client keeps up, and the event loop waits for it.
-PIECE_BYTES = 4 << 20
+_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)  # Linux: read what is in memory, or nothing
 
 
 class _Borrowed:
@@ -28,50 +32,77 @@ class _Borrowed:
 class FileResponse(web.StreamResponse):
     """`count` bytes of an open file from `start` on.
 
-    A client that goes away ends it without a word. A file that ends too early ends the connection: the client sees a
-    short body, never other bytes.
+    A client that goes away ends it without a word. A file that ends too early, or cannot be read, ends the connection:
+    the client sees a short body, never other bytes.
     """
 
     def __init__(self, descriptor: int, start: int, count: int, *, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(status=status, headers=headers)
-        self.content_length = count
+        self.headers["Content-Length"] = str(count)
         self._descriptor = descriptor
-        self._start_at = start
-        self._count = count
+        self._at = start
+        self._end = start + count
 
     async def send(self, request: web.Request) -> None:
         """Send the head and the bytes; the descriptor must stay open until then."""
         writer = await self.prepare(request)
         assert writer is not None
-        sent = 0
         try:
             writer.send_headers()
-            while sent < self._count:
-                size = await self._send_piece(request, self._start_at + sent, self._count - sent)
-                if not size:
+            while self._at < self._end:
+                sent = await self._send_piece(request)
+                if not sent:
                     break
-                sent += size
-                writer.output_size += size  # for the access log; aiohttp counts only what it writes itself
-        except (ConnectionError, TimeoutError):
-            pass
-        if sent != self._count and request.transport is not None:
+                self._at += sent
+                writer.output_size += sent  # for the access log; aiohttp counts only what it writes itself
+        except OSError:
+            pass  # the client has gone, or the disk failed: there is nothing left to say in this answer
+        if self._at != self._end and request.transport is not None:
             request.transport.abort()
 
-    async def _send_piece(self, request: web.Request, offset: int, left: int) -> int:
+    async def _send_piece(self, request: web.Request) -> int:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        loop = asyncio.get_running_loop()
+        size = min(self._end - self._at, PIECE_BYTES)
+        if not is_in_memory(self._descriptor, self._at, size):
+            await asyncio.to_thread(os.pread, self._descriptor, size, self._at)
         if transport.get_extra_info("sslcontext") is None:
             try:
-                file = cast(Any, _Borrowed(self._descriptor))
-                return await loop.sendfile(transport, file, offset, min(left, PIECE_BYTES), fallback=False)
-            except (NotImplementedError, RuntimeError):
+                return self._send_now(transport, size) or await self._send_when_ready(transport, size)
+            except (NotImplementedError, RuntimeError):  # not this loop, not this transport
                 if transport.is_closing():
                     raise ConnectionResetError from None
-        size = min(left, BLOCK_BYTES)
-        block = await loop.run_in_executor(None, os.pread, self._descriptor, size, offset)
+        return await self._write_block()
+
+    def _send_now(self, transport: asyncio.Transport, size: int) -> int:
+        """What the socket takes at once: all of a short range, without a turn of the loop."""
+        if transport.get_write_buffer_size():
+            return 0
+        try:
+            return os.sendfile(transport.get_extra_info("socket").fileno(), self._descriptor, self._at, size)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+    async def _send_when_ready(self, transport: asyncio.Transport, size: int) -> int:
+        file = cast(Any, _Borrowed(self._descriptor))
+        return await asyncio.get_running_loop().sendfile(transport, file, self._at, size, fallback=False)
+
+    async def _write_block(self) -> int:
         assert self._payload_writer is not None
+        size = min(self._end - self._at, BLOCK_BYTES)
+        block = os.pread(self._descriptor, size, self._at)
         await self._payload_writer.write(block)
-        self._payload_writer.output_size -= len(block)  # counted by the caller
+        self._payload_writer.output_size -= len(block)  # the caller counts it
         return len(block)
+
+
+def is_in_memory(descriptor: int, start: int, count: int) -> bool:
+    """Whether the first and the last of these bytes can be read without waiting; those between mostly can, then."""
+    if not _NOWAIT:
+        return False
+    byte = [bytearray(1)]
+    try:
+        return all(os.preadv(descriptor, byte, offset, _NOWAIT) == 1 for offset in (start, start + count - 1))
+    except OSError:  # not in memory, or a file system that cannot tell
+        return False
