@@ -40,6 +40,7 @@ class Append:
         self._claims = claims
         self._only_frames = only_frames
         self._part: Part | None = None
+        self._is_new = False
 
     def open(self) -> Part:
         """The part, at the durable offset, and an inspector that has seen all of it.
@@ -62,6 +63,7 @@ class Append:
         upload_id, offset = self.upload.upload_id, self.upload.offset
         size = self._spool.size(upload_id)
         if size is None and offset == 0:
+            self._is_new = True
             return self._spool.create(upload_id)
         if size is None or size < offset:
             raise UploadExpired("The bytes of the upload are lost.")
@@ -90,6 +92,9 @@ class Append:
         """Bring what is stored to stable storage; the offset that may be told now."""
         part = self.open()
         part.sync()
+        if self._is_new:
+            self._spool.flush()
+            self._is_new = False
         return part.offset
 
     def seal(self, blobs: LocalBlobs, *, strict: bool) -> Verdict:

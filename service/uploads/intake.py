@@ -25,10 +25,12 @@ from service.errors import (
     InconsistentUploadLength,
     NotFound,
     OffsetMismatch,
+    Overloaded,
     Refused,
     StorageFailed,
     StorageFull,
     TooLarge,
+    TooManyUploads,
     UploadExpired,
     YarrrError,
 )
@@ -351,6 +353,7 @@ class Intake:
             is_announced=is_announced,
             only_frames=not is_partial,
         )
+        await self._check_running(append)
         with self._running.slot(upload.user_id):
             writer = Writer(append.store, self._pool)
             self._metrics.running_uploads.inc()
@@ -374,8 +377,22 @@ class Intake:
                 raise
             finally:
                 self._metrics.running_uploads.dec()
-                self._metrics.received_bytes.inc(max(0, append.offset - upload.offset))
-                append.close()
+                await self._to_the_end(self._close(append, writer))
+
+    async def _check_running(self, append: Append) -> None:
+        """Many may have been admitted at once; an upload that nobody knows and that may not run is over."""
+        try:
+            self._running.check(append.upload.user_id)
+        except (Overloaded, TooManyUploads):
+            if not append.is_announced:
+                await self._to_the_end(self._ends.end(append.upload, "terminated", append.discard))
+            raise
+
+    async def _close(self, append: Append, writer: Writer) -> None:
+        """Close the part when no thread writes to it any more: its number may be another file's a moment later."""
+        await writer.rest()
+        append.close()
+        self._metrics.received_bytes.inc(max(0, append.offset - append.upload.offset))
 
     async def _receive(self, append: Append, writer: Writer, request: Request) -> int:
         upload = append.upload
