@@ -19,6 +19,7 @@ from service.accounts.permissions import SCOPES
 
 if TYPE_CHECKING:
     from service.catalogue.database import Database
+    from service.catalogue.users import User
     from service.settings import Settings
 
 T = TypeVar("T")
@@ -164,15 +165,19 @@ def add_user(name: str, is_admin: bool, quota_bytes: int | None) -> None:
             param_hint="NAME",
         )
 
-    async def add(database: "Database", settings: "Settings") -> None:
-        from ulid import ULID
-
-        from service.catalogue import clock, users
+    async def refuse_taken(database: "Database", _: "Settings") -> None:
+        from service.catalogue import users
         from service.errors import Conflict
 
         if await users.find_for_login(database, name):
             raise Conflict(f"There is a user {name!r} already.")
-        password_hash = await ask_password(settings, name)
+
+    async def add(database: "Database", settings: "Settings") -> None:
+        from ulid import ULID
+
+        from service.catalogue import clock, users
+
+        password_hash = await hash_password(settings, password)
         user_id, now = str(ULID()), clock.now()
         await database.write(
             lambda connection: users.insert(
@@ -180,7 +185,9 @@ def add_user(name: str, is_admin: bool, quota_bytes: int | None) -> None:
             )
         )
 
-    work(add, create=True)
+    work(refuse_taken, create=True)
+    password = ask_password(name)
+    work(add)
     click.echo(f"Added the user {name}.")
 
 
@@ -200,11 +207,15 @@ def list_users(is_json: bool) -> None:
 def change_password(name: str) -> None:
     """Give the user NAME another password and end all sessions. API tokens stay."""
 
+    async def find(database: "Database", _: "Settings") -> "User":
+        from service.catalogue import users
+
+        return await users.get_by_name(database, name)
+
     async def change(database: "Database", settings: "Settings") -> None:
         from service.catalogue import clock, sessions, users
 
-        found = await users.get_by_name(database, name)
-        password_hash = await ask_password(settings, found.name)
+        password_hash = await hash_password(settings, password)
 
         def write(connection: Any) -> None:
             users.set_password_hash(connection, found.user_id, password_hash, now=clock.now())
@@ -212,6 +223,8 @@ def change_password(name: str) -> None:
 
         await database.write(write)
 
+    found = work(find)
+    password = ask_password(found.name)
     work(change)
     click.echo(f"Changed the password of {name} and ended all sessions.")
 
@@ -368,19 +381,28 @@ def _migrate(settings: "Settings") -> None:
         migrations.migrate(settings.data_dir / "catalogue.db")
 
 
-async def ask_password(settings: "Settings", name: str) -> str:
-    """A new password's hash; asked for twice on a terminal, else one line of standard input.
+def ask_password(name: str) -> str:
+    """A new password for the user `name`; asked for twice on a terminal, else one line of standard input.
+
+    Never called within an event loop, which would keep Ctrl-C from a prompt.
 
     Raises:
         Invalid: it will not do.
     """
-    from service.accounts.passwords import Passwords, check
+    from service.accounts.passwords import check
 
     if sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt="Once more")
+        password = str(click.prompt("Password", hide_input=True, confirmation_prompt="Once more"))
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    check(password, min_length=settings.min_password_length, name=name)
+    check(password, min_length=read_settings().min_password_length, name=name)
+    return password
+
+
+async def hash_password(settings: "Settings", password: str) -> str:
+    """The hash to be stored."""
+    from service.accounts.passwords import Passwords
+
     passwords = Passwords(memory_kib=settings.argon2_memory_kib)
     try:
         return await passwords.hash(password)
