@@ -93,6 +93,11 @@ def enable(connection: sqlite3.Connection, user_id: str, *, now: int) -> None:
     connection.execute("UPDATE users SET disabled_at = NULL, updated_at = ? WHERE user_id = ?", (now, user_id))
 
 
+async def probe(database: Database) -> None:
+    """Read a row, whichever; raises what the database raises when it cannot be read."""
+    await database.read("SELECT 1 FROM users LIMIT 1")
+
+
 async def is_empty(database: Database) -> bool:
     """Whether there is no user at all."""
     return await database.find("SELECT 1 FROM users LIMIT 1") is None

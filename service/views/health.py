@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 from aiohttp import web
 
+from service.catalogue import users
 from service.errors import StorageFailed
 from service.keys import DATABASE, DRAIN, INTAKE, METRICS, SETTINGS
 from service.metrics import CONTENT_TYPE
@@ -45,7 +46,7 @@ class Ready(web.View):
 
     async def _can_read(self) -> bool:
         try:
-            await self.request.app[DATABASE].read("SELECT 1 FROM users LIMIT 1")
+            await users.probe(self.request.app[DATABASE])
         except (sqlite3.Error, StorageFailed, ValueError):
             return False
         return True
