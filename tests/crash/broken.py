@@ -93,8 +93,6 @@ def no_flush() -> None:
 
 BROKEN = (receipt_before_commit, row_before_file, no_recovery, no_flush)
 VARIANTS = {each.__name__.replace("_", "-"): each for each in BROKEN}
-    each.__name__.replace("_", "-"): each for each in (receipt_before_commit, row_before_file, no_recovery, no_flush)
-}
 
 
 if __name__ == "__main__":
