@@ -19,7 +19,7 @@ RAISED = {
 
 class Ours(Server):
     name = "ours"
-    work = "login by token, digest, frames, fsync, commit, request log, analysis of every track afterwards"
+    work = "login by token, digest, frames, fsync, commit, request log, metrics"
 
     def __init__(self, settings: dict[str, str] | None = None, name: str = name) -> None:
         self.name = name
