@@ -1,5 +1,4 @@
 import gzip
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -75,13 +74,14 @@ async def test_a_packed_twin_has_the_same_content(path):
 
 @pytest.mark.e2e
 def test_the_wheel_has_the_description_the_migrations_and_the_explorer(tmp_path):
-    build = shutil.which("uv")
-    command = [build, "build"] if build else [sys.executable, "-m", "build"]
     done = subprocess.run(
-        [*command, "--wheel", "--out-dir", tmp_path, PACKAGE.parent], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", tmp_path, PACKAGE.parent],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    if done.returncode and ("No module named" in done.stderr or "error sending request" in done.stderr):
-        pytest.skip("nothing here can build a wheel")
+    if "No matching distribution found for hatchling" in done.stderr:
+        pytest.skip("the build backend cannot be had here")
     assert done.returncode == 0, done.stderr
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
