@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -325,7 +326,7 @@ async def test_titles_and_names_are_cleaned(place, song):
 class FaultyPart(Part):
     """A part whose disk fails as the test wants."""
 
-    faults: dict[str, OSError] = {}
+    faults: ClassVar[dict[str, OSError]] = {}
 
     def append(self, chunks) -> None:
         if fault := self.faults.get("append"):
