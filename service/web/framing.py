@@ -12,9 +12,6 @@ from aiohttp.typedefs import Handler
 from service.keys import SETTINGS
 from service.web.problems import HTTP_PROBLEMS, respond
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-"""Methods whose meaning is known. Which of them a resource has is the router's to say, with a 405."""
-
 
 @web.middleware
 async def framing_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -32,8 +29,8 @@ def find_fault(request: web.Request) -> tuple[int, str] | None:
     """The status and the detail of what is wrong with the frame of a request, or None."""
     if request.version not in (HttpVersion10, HttpVersion11):
         return 505, "Only HTTP/1.1 and HTTP/1.0 are spoken here."
-    if request.method not in METHODS:
-        return 501, "The method is not known here."
+    if request.method == "CONNECT":
+        return 501, "This is no proxy for other protocols."  # any other method is the router's to refuse, with a 405
     codings = request.headers.getall("Transfer-Encoding", [])
     if codings and request.version == HttpVersion10:
         return 400, "Transfer-Encoding does not exist in HTTP/1.0."  # RFC 9112 section 6.1

@@ -248,7 +248,7 @@ HTTP_PROBLEMS: dict[int, Problem] = {
         "Something went wrong here",
         "A fault of the service. The request id finds it in the log.",
     ),
-    501: Problem("not-implemented", 501, "Not implemented", "This transfer coding is not supported; use chunked."),
+    501: Problem("not-implemented", 501, "Not implemented", "CONNECT is not, nor is any transfer coding but chunked."),
     505: Problem("http-version", 505, "HTTP version not supported", "Use HTTP/1.1 or HTTP/1.0."),
 }
 """Statuses that aiohttp or the framing rules raise by themselves."""
