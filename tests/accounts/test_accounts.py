@@ -136,6 +136,18 @@ async def test_a_disabled_user_is_nobody(accounts, log_in, database):
     assert await accounts.identity_of_token(text) is not None
 
 
+async def test_the_right_password_of_a_disabled_user_is_a_failed_try(
+    make_accounts, change_settings, settings, database
+):
+    accounts = make_accounts(change_settings(login_attempts_per_minute=2))
+    await accounts.ensure_admin(settings.admin_password)
+    user = await users.get_by_name(database, "admin")
+    await database.write(lambda connection: users.disable(connection, user.user_id, now=clock.now()))
+    for error in (Unauthenticated, Unauthenticated, RateLimited):
+        with pytest.raises(error):
+            await accounts.log_in("admin", settings.admin_password, address="", user_agent="")
+
+
 @pytest.mark.parametrize("change", ["disable", "password"])
 async def test_a_login_that_overlaps_a_change_does_not_get_in(accounts, log_in, database, change, monkeypatch):
     verify = accounts._passwords.verify
