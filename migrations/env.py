@@ -5,10 +5,10 @@ step that fails leaves the database exactly as it was.
 """
 
 from alembic import context
-from sqlalchemy import create_engine, event
+from sqlalchemy import URL, create_engine, event
 from sqlalchemy.pool import NullPool
 
-engine = create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=NullPool)
+engine = create_engine(URL.create("sqlite", database=context.config.attributes["path"]), poolclass=NullPool)
 
 
 @event.listens_for(engine, "connect")

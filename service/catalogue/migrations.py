@@ -66,6 +66,6 @@ def migrate(path: Path) -> tuple[str | None, str]:
         path.chmod(0o600)
     config = Config()
     config.set_main_option("script_location", str(directory()).replace("%", "%%"))
-    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}".replace("%", "%%"))
+    config.attributes["path"] = str(path)  # not as a URL: a path may have a question mark
     command.upgrade(config, "head")
     return before, after

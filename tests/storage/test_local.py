@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -70,12 +71,12 @@ def test_both_directories_are_flushed_after_the_rename(blobs, part, monkeypatch)
     seen, fsync = [], os.fsync
 
     def note(descriptor):
-        seen.append((os.readlink(f"/proc/self/fd/{descriptor}"), blobs.path(KEY).exists()))
+        seen.append((Path(f"/proc/self/fd/{descriptor}").readlink(), blobs.path(KEY).exists()))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)
     blobs.adopt(part, KEY)
-    assert seen == [(str(blobs.path(KEY).parent), True), (str(part.parent), True)]
+    assert seen == [(blobs.path(KEY).parent, True), (part.parent, True)]
 
 
 def test_relaxed_durability_flushes_nothing(tmp_path, part, monkeypatch):

@@ -1,0 +1,156 @@
+"""The handles: group commit, one failure undoing only itself, and what a broken disk turns into."""
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from service.catalogue.database import MAX_GROUP, Database, write_together
+from service.errors import NotFound, StorageFailed
+
+
+@pytest.fixture
+async def numbers(database):
+    await database.write(lambda connection: connection.execute("CREATE TABLE numbers (n INTEGER UNIQUE) STRICT"))
+    return database
+
+
+def insert(number):
+    def work(connection):
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+        return number
+
+    return work
+
+
+async def all_numbers(database):
+    return [row[0] for row in await database.read("SELECT n FROM numbers ORDER BY n")]
+
+
+async def test_a_write_is_read_as_soon_as_it_is_told(numbers):
+    assert await numbers.write(insert(1)) == 1
+    assert await all_numbers(numbers) == [1]
+    assert (await numbers.find("SELECT n FROM numbers WHERE n = ?", (1,)))["n"] == 1
+    assert await numbers.find("SELECT n FROM numbers WHERE n = 2") is None
+    assert await numbers.run_reading(lambda connection: connection.execute("SELECT 7").fetchone()[0]) == 7
+
+
+async def test_writes_that_wait_together_share_a_transaction(numbers):
+    commits = []
+    await numbers.write(lambda connection: connection.set_trace_callback(commits.append))
+    commits.clear()
+    await asyncio.gather(*(numbers.write(insert(number)) for number in range(50)))
+    assert commits.count("COMMIT") <= 2
+    assert await all_numbers(numbers) == list(range(50))
+
+
+async def test_more_writes_than_a_group_takes(numbers):
+    count = MAX_GROUP * 3 + 7
+    assert await asyncio.gather(*(numbers.write(insert(each)) for each in range(count))) == list(range(count))
+    assert await all_numbers(numbers) == list(range(count))
+
+
+async def test_one_failure_undoes_only_itself(numbers):
+    def fails(connection):
+        connection.execute("INSERT INTO numbers VALUES (100)")
+        raise NotFound("nothing there")
+
+    outcomes = await asyncio.gather(
+        numbers.write(insert(1)),
+        numbers.write(fails),
+        numbers.write(insert(1)),
+        numbers.write(insert(2)),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in outcomes] == [int, NotFound, sqlite3.IntegrityError, int]
+    assert await all_numbers(numbers) == [1, 2]
+
+
+async def test_a_caller_that_is_cancelled_undoes_nothing(numbers):
+    task = asyncio.create_task(numbers.write(insert(1)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await numbers.write(insert(2))
+    assert await all_numbers(numbers) == [1, 2]
+
+
+async def test_a_failed_commit_fails_all_of_its_group(numbers):
+    def breaks(connection):
+        connection.execute("ROLLBACK")  # what SQLite itself does when the disk is full
+
+    outcomes = await asyncio.gather(
+        numbers.write(insert(1)), numbers.write(breaks), numbers.write(insert(2)), return_exceptions=True
+    )
+    assert [type(each) for each in outcomes] == [StorageFailed] * 3
+    assert await all_numbers(numbers) == []
+    await numbers.write(insert(3))
+    assert await all_numbers(numbers) == [3]
+
+
+async def test_a_full_database_is_a_failed_storage(numbers):
+    await numbers.write(lambda connection: connection.execute("CREATE TABLE filler (bytes BLOB)"))
+    pages = await numbers.write(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+    await numbers.write(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}"))
+    with pytest.raises(StorageFailed):
+        await numbers.write(lambda connection: connection.execute("INSERT INTO filler VALUES (zeroblob(100000))"))
+    await numbers.write(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
+    await numbers.write(insert(1))
+    assert await all_numbers(numbers) == [1]
+
+
+async def test_a_locked_database_is_a_failed_storage(numbers, path):
+    await numbers.write(lambda connection: connection.execute("PRAGMA busy_timeout = 50"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StorageFailed):
+        await numbers.write(insert(1))
+    other.execute("ROLLBACK")
+    other.close()
+    await numbers.write(insert(1))
+
+
+async def test_readers_cannot_write(numbers):
+    with pytest.raises(sqlite3.OperationalError):
+        await numbers.read("INSERT INTO numbers VALUES (1)")
+    with pytest.raises(sqlite3.OperationalError):
+        await numbers.read("PRAGMA journal_mode = DELETE")
+
+
+async def test_foreign_keys_and_full_sync_are_on(numbers):
+    def look(connection):
+        return [
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("foreign_keys", "synchronous", "journal_mode")
+        ]
+
+    assert await numbers.write(look) == [1, 2, "wal"]
+
+
+async def test_relaxed_durability_is_only_the_flush(path):
+    database = await Database.open(path, durable=False)
+    assert await database.write(lambda connection: connection.execute("PRAGMA synchronous").fetchone()[0]) == 1
+    await database.close()
+
+
+async def test_after_closing_nothing_is_written_and_the_log_is_folded(numbers, path):
+    writes = [asyncio.create_task(numbers.write(insert(each))) for each in range(10)]
+    await asyncio.sleep(0)
+    await numbers.close()
+    await numbers.close()
+    assert [await each for each in writes] == list(range(10))
+    with pytest.raises(StorageFailed):
+        await numbers.write(insert(11))
+    assert not path.with_name("catalogue.db-wal").exists()
+    plain = sqlite3.connect(path)
+    assert plain.execute("SELECT count(*) FROM numbers").fetchone() == (10,)
+    plain.close()
+
+
+def test_a_transaction_that_cannot_begin_writes_nothing(path):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN")
+    with pytest.raises(sqlite3.OperationalError):
+        write_together(connection, [lambda connection: connection.execute("CREATE TABLE x (y)")])
+    connection.close()
