@@ -94,7 +94,8 @@ def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path, monkeypatch):
     assert migrate(path) == (None, "0001")
     (versions / "0002_second.py").write_text(
         "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
-        "def upgrade():\n    op.execute('CREATE TABLE half (x)')\n    op.execute('DROP TABLE t')\n    raise ValueError\n"
+        "def upgrade():\n"
+        "    op.execute('CREATE TABLE half (x)')\n    op.execute('DROP TABLE t')\n    raise ValueError\n"
     )
     with pytest.raises(ValueError):
         migrate(path)
