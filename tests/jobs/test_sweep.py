@@ -1,0 +1,128 @@
+import asyncio
+import os
+
+import pytest
+
+from service.catalogue import clock
+from service.catalogue.database import Database
+from service.catalogue.migrations import migrate
+from service.errors import StorageFailed
+from service.jobs import sweep
+from service.jobs.sweep import Sweeper, Swept, sweep_for_ever
+from service.storage.local import LocalBlobs
+from service.storage.open_blobs import OpenBlobs
+from tests.rows import add_track, add_user
+
+NOW = 100 * clock.DAY
+
+
+@pytest.fixture
+async def database(tmp_path):
+    migrate(tmp_path / "catalogue.db")
+    opened = await Database.open(tmp_path / "catalogue.db")
+    await opened.write(add_user)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    return LocalBlobs(tmp_path / "blobs")
+
+
+@pytest.fixture
+def add(database, blobs):
+    """A function that adds a track and its file; the file's path."""
+
+    async def add(number, **changes):
+        row = await database.write(lambda connection: add_track(connection, number, **changes))
+        blobs.path(row["key"]).write_bytes(b"x" * row["size"])
+        return blobs.path(row["key"])
+
+    return add
+
+
+@pytest.fixture
+def sweeper(database, blobs):
+    return Sweeper(database, blobs, trash_days=7)
+
+
+def trashed(days):
+    return {"state": "trashed", "trashed_at": NOW - int(days * clock.DAY)}
+
+
+async def test_the_trash_is_kept_for_its_days(sweeper, add, database):
+    kept, fresh, old = await add(1), await add(2, **trashed(6.9)), await add(3, **trashed(7.1))
+    assert await sweeper.sweep(NOW) == Swept(tracks=1, blobs=1)
+    assert [path.exists() for path in (kept, fresh, old)] == [True, True, False]
+    assert len(await database.read("SELECT * FROM blobs")) == 2
+    assert await sweeper.sweep(NOW) == Swept()
+
+
+async def test_more_than_a_batch_goes_in_one_sweep(sweeper, add, database, monkeypatch):
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    for number in range(5):
+        await add(number, **trashed(8))
+    assert await sweeper.sweep(NOW) == Swept(tracks=5, blobs=5)
+    assert tuple(await database.find("SELECT used_bytes, used_tracks FROM users")) == (0, 0)
+
+
+async def test_a_sweep_goes_on_where_a_crash_ended_the_last_one(sweeper, add, database):
+    before_unlink, after_unlink = await add(1), await add(2)
+    await database.write(lambda connection: connection.execute("DELETE FROM tracks"))
+    await database.write(lambda connection: connection.execute("UPDATE blobs SET state = 'deleting'"))
+    after_unlink.unlink()
+    assert await sweeper.sweep(NOW) == Swept(blobs=2)
+    assert not before_unlink.exists()
+    assert await database.read("SELECT * FROM blobs") == []
+
+
+async def test_a_shared_blob_stays_until_its_last_track_goes(sweeper, add, database):
+    path = await add(1, **trashed(8))
+    await add(2, key=f"{1:032x}", size=1001)
+    assert await sweeper.sweep(NOW) == Swept(tracks=1)
+    assert path.exists()
+
+
+async def test_a_file_that_cannot_be_removed_stays_for_the_next_sweep(sweeper, add, database, caplog):
+    stuck, other = await add(1, **trashed(8)), await add(2, **trashed(8))
+    stuck.unlink()
+    stuck.mkdir()
+    assert await sweeper.sweep(NOW) == Swept(tracks=2, blobs=1)
+    assert not other.exists()
+    assert "cannot be deleted" in caplog.text
+    stuck.rmdir()
+    assert await sweeper.sweep(NOW) == Swept(blobs=1)
+
+
+async def test_the_space_of_a_blob_that_was_served_becomes_free(database, blobs, add):
+    open_blobs = OpenBlobs(blobs)
+    await add(1, **trashed(8))
+    blob = await open_blobs.open(f"{1:032x}", 1001)
+    descriptor = blob.descriptor
+    sweeper = Sweeper(database, blobs, trash_days=7, open_blobs=open_blobs)
+    await sweeper.sweep(NOW)
+    assert os.pread(descriptor, 1, 0) == b"x", "an answer that has begun goes on"
+    open_blobs.give_back(blob)
+    with pytest.raises(OSError):
+        os.fstat(descriptor)
+
+
+async def test_sweeping_goes_on_after_a_failure(sweeper, monkeypatch, caplog):
+    sweeps = []
+
+    async def failing():
+        sweeps.append(1)
+        if len(sweeps) == 1:
+            raise StorageFailed("no disk")
+        return Swept(tracks=3)
+
+    monkeypatch.setattr(sweeper, "sweep", failing)
+    with caplog.at_level("INFO"):
+        task = asyncio.create_task(sweep_for_ever(sweeper, 0.001))
+        while "3 tracks" not in caplog.text:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert "no disk" in caplog.text
