@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp_request_id_logging import RequestIdAccessLogger, request_id
 from structlog.typing import Processor, WrappedLogger
 
@@ -41,7 +42,7 @@ def set_up(log_format: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # aiohttp logs a traceback for every connection a client drops in the middle of an answer.
+    # aiohttp logs a traceback for every connection a client drops in the middle of an answer, and for what is no HTTP.
     logging.getLogger("aiohttp.server").addFilter(_is_worth_telling)
 
 
@@ -54,7 +55,7 @@ def _add_request_id(_logger: WrappedLogger, _method: str, event: MutableMapping[
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, ConnectionError | TimeoutError)
+    return not isinstance(error, ConnectionError | TimeoutError | HttpProcessingError)
 
 
 class AccessLogger(RequestIdAccessLogger):
