@@ -173,6 +173,13 @@ def rejoin(connection: sqlite3.Connection, upload_id: str, *, offset: int, boot_
     connection.execute('UPDATE uploads SET boot_id = ?, "offset" = ? WHERE upload_id = ?', (boot_id, offset, upload_id))
 
 
+def rejoin_whole(connection: sqlite3.Connection, upload_ids: Iterable[str], boot_id: str) -> None:
+    """The same for uploads of which nothing but durable bytes is there: they go on at the offset they have."""
+    connection.executemany(
+        "UPDATE uploads SET boot_id = ? WHERE upload_id = ?", [(boot_id, each) for each in upload_ids]
+    )
+
+
 def end(
     connection: sqlite3.Connection,
     upload_id: str,

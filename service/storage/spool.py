@@ -73,9 +73,10 @@ class Spool:
         """Remove a part; nothing happens when it is not there."""
         self.path(upload_id).unlink(missing_ok=True)
 
-    def upload_ids(self) -> list[str]:
-        """The uploads that have a part."""
-        return [path.stem for path in self.directory.glob("*.part")]
+    def sizes(self) -> dict[str, int]:
+        """The uploads that have a part, and its bytes."""
+        with os.scandir(self.directory) as entries:
+            return {each.name[:-5]: each.stat().st_size for each in entries if each.name.endswith(".part")}
 
     def free_bytes(self) -> int:
         """Free space of the file system for an ordinary user."""

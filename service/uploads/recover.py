@@ -1,6 +1,7 @@
 """Start-up: repairs what a crash left, from the rows of unfinished uploads; the blobs are never scanned."""
 
 import logging
+from collections.abc import Container, Iterable
 from functools import partial
 
 from aiofiles.os import wrap
@@ -18,6 +19,8 @@ from service.uploads.finish import check, track_of
 
 logger = logging.getLogger(__name__)
 
+ENDS = ("finished", "lost")
+
 
 async def recover(database: Database, spool: Spool, blobs: LocalBlobs, *, boot_id: str) -> None:
     """Bring rows and files together again. Runs before the first request, while nobody else may write.
@@ -25,17 +28,40 @@ async def recover(database: Database, spool: Spool, blobs: LocalBlobs, *, boot_i
     Raises:
         StorageFailed: the database cannot be written. What is wrong with one upload never keeps the service down.
     """
-    for upload in await uploads.all_receiving(database):
+    receiving = {upload.upload_id: upload for upload in await uploads.all_receiving(database)}
+    torn = await wrap(_torn)(receiving.values(), spool, blobs)
+    whole = [each for each, upload in receiving.items() if each not in torn and upload.boot_id != boot_id]
+    if whole:
+        await database.write(partial(uploads.rejoin_whole, upload_ids=whole, boot_id=boot_id))
+    for upload_id in torn:
         try:
-            state = await _recover_one(upload, database, spool, blobs, boot_id=boot_id)
+            state = await _recover_one(receiving[upload_id], database, spool, blobs, boot_id=boot_id)
         except OSError as error:
-            logger.error("upload %s cannot be recovered: %s", upload.upload_id, error)
-        else:
-            logger.info("recovered upload %s: %s", upload.upload_id, state)
-    receiving = {upload.upload_id for upload in await uploads.all_receiving(database)}
-    for upload_id in await wrap(spool.upload_ids)():
+            logger.error("upload %s cannot be recovered: %s", upload_id, error)
+            continue
+        logger.info("recovered upload %s: %s", upload_id, state)
+        if state in ENDS:
+            del receiving[upload_id]
+    await wrap(_sweep)(spool, receiving.keys())
+
+
+def _torn(receiving: Iterable[Upload], spool: Spool, blobs: LocalBlobs) -> set[str]:
+    """The uploads a crash was in the middle of: those whose file is not just what the row says. There are few.
+
+    A start must not take longer for each upload that somebody will go on with some day.
+    """
+    sizes = spool.sizes()
+    return {
+        upload.upload_id
+        for upload in receiving
+        if sizes.get(upload.upload_id, 0) != upload.offset or blobs.size(upload.upload_id) is not None
+    }
+
+
+def _sweep(spool: Spool, receiving: Container[str]) -> None:
+    for upload_id in spool.sizes():
         if upload_id not in receiving:
-            await wrap(spool.delete)(upload_id)
+            spool.delete(upload_id)
 
 
 async def _recover_one(upload: Upload, database: Database, spool: Spool, blobs: LocalBlobs, *, boot_id: str) -> str:

@@ -154,3 +154,16 @@ async def test_a_recovered_upload_of_junk_is_refused_when_it_goes_on(place, cont
     with pytest.raises(NotAnMp3):
         await place.intake.take(found, Bytes(junk[100_000:]))
     assert place.states == ["refused"]
+
+
+async def test_only_what_a_crash_tore_costs_a_start_its_time(place, song, monkeypatch):
+    flushes = []
+    for _ in range(20):
+        await begun(place, song, 30_000, 30_000)
+    torn = await begun(place, song, 30_000, 40_000)
+    monkeypatch.setattr("os.fdatasync", flushes.append)
+    await place.recover("another boot")
+    assert len(flushes) == 1
+    assert {row["boot_id"] for row in place.rows("uploads")} == {"another boot"}
+    assert {row["offset"] for row in place.rows("uploads")} == {30_000}
+    assert place.spool.size(torn.upload_id) == 30_000
