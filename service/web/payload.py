@@ -1,10 +1,12 @@
 """Small bodies: a JSON document or a form through one marshmallow schema, and JSON answers."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from marshmallow import Schema, ValidationError
 
 from service.errors import Invalid, MalformedBody, UnsupportedMediaType
@@ -45,7 +47,7 @@ async def _form(request: web.Request) -> dict[str, Any]:
         form = await request.post()
     except web.HTTPException:
         raise
-    except (ValueError, LookupError, AssertionError, RuntimeError) as error:
+    except (HttpProcessingError, ValueError, LookupError, AssertionError, RuntimeError, zlib.error) as error:
         raise MalformedBody(f"Not a form: {error}.") from None
     fields: dict[str, Any] = {}
     for name, value in form.items():
