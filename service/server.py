@@ -16,7 +16,7 @@ from aiohttp.http_parser import HttpRequestParser
 
 from service.app import build_app
 from service.keys import DRAIN
-from service.log import AccessLogger, set_up
+from service.log import AccessLogger, is_console, set_up
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
     listener = _listen(settings)
-    runner = make_runner(build_app(settings), access_log=settings.access_log)
+    runner = make_runner(build_app(settings), settings)
     try:
         await runner.setup()
         site = web.SockSite(runner, listener, backlog=BACKLOG)
@@ -94,12 +94,13 @@ async def _serve(settings: Settings) -> None:
         await runner.cleanup()
 
 
-def make_runner(app: web.Application, *, access_log: bool = True) -> web.AppRunner:
+def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
     """A runner with every limit of the server set on purpose."""
     return web.AppRunner(
         app,
         access_log_class=AccessLogger,
-        access_log=logging.getLogger("yarrr.access") if access_log else None,
+        access_log=logging.getLogger("yarrr.access") if settings.access_log else None,
+        access_log_format="console" if is_console(settings.log_format) else "json",
         keepalive_timeout=KEEPALIVE_TIMEOUT_S,
         lingering_time=LINGERING_TIME_S,
         shutdown_timeout=SHUTDOWN_TIMEOUT_S,

@@ -20,11 +20,14 @@ class Text(fields.String):
         return text
 
 
+def rfc3339(microseconds: int) -> str:
+    """A time of the catalogue on the wire: ``2026-11-22T16:10:00.123456Z`` (RFC 3339 section 5.6)."""
+    moment = _EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 class Timestamp(fields.Field[str]):
-    """A time of the catalogue, integer microseconds, as ``2026-11-22T16:10:00.123456Z`` (RFC 3339). Dump only."""
+    """A time of the catalogue, integer microseconds. Dump only."""
 
     def _serialize(self, value: Any, *_: Any, **__: Any) -> str | None:
-        if value is None:
-            return None
-        moment = _EPOCH + timedelta(microseconds=value)
-        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return None if value is None else rfc3339(value)

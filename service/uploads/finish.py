@@ -1,16 +1,17 @@
 """The end of an upload: verdict, durable, blob. What follows is one transaction, and then the receipt."""
 
-from dataclasses import asdict
+from dataclasses import fields
 
-from service.audio.inspector import Inspector, Verdict
+from service.audio.inspector import AudioReport, Inspector, Verdict
 from service.catalogue.tracks import NewTrack, title_of
 from service.catalogue.uploads import Upload
 from service.errors import DamagedAudio, DigestMismatch, InconsistentUploadLength
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part
 
-TRACK_COLUMNS = frozenset({"duration", "bitrate", "mode", "channels", "sample_rate"})
-"""What of the audio report are members of the track itself."""
+TRACK_MEMBERS = frozenset({"duration", "bitrate", "mode", "channels", "sample_rate"})
+AUDIO_MEMBERS = tuple(each.name for each in fields(AudioReport) if each.name not in TRACK_MEMBERS)
+"""The audio report without what is told of the track itself."""
 
 
 def seal(upload: Upload, part: Part, inspector: Inspector, blobs: LocalBlobs, *, strict: bool) -> Verdict:
@@ -66,6 +67,6 @@ def track_of(upload: Upload, verdict: Verdict, track_id: str, *, now: int) -> Ne
         mode=audio.mode,
         channels=audio.channels,
         sample_rate=audio.sample_rate,
-        audio={name: value for name, value in asdict(audio).items() if name not in TRACK_COLUMNS},
+        audio={name: getattr(audio, name) for name in AUDIO_MEMBERS},
         created_at=now,
     )
