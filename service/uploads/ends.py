@@ -1,6 +1,7 @@
 """The ways an append ends: as a track, as an upload that goes on, refused, or failed by the disk."""
 
 import errno
+import logging
 import sqlite3
 import time
 from collections import deque
@@ -24,6 +25,8 @@ from service.uploads.finish import track_of
 from service.uploads.writer import Writer, run_in
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNHEALTHY_FAILURES = 3
@@ -138,10 +141,14 @@ class Ends:
 
     async def _end(self, upload: Upload, state: str, error: YarrrError | None, discard: Callable[[], None]) -> None:
         problem = {"code": error.code, "detail": error.detail, **error.facts} if error else None
-        await run_in(self._pool, discard)
         await self._database.write(
             partial(uploads.end, upload_id=upload.upload_id, state=state, now=clock.now(), problem=problem)
         )
+        try:
+            await run_in(self._pool, discard)
+        except OSError as failure:
+            # The upload is over all the same, and the next start removes what belongs to no upload.
+            logger.error("the bytes of upload %s cannot be removed: %s", upload.upload_id, failure)
         self._metrics.uploads.labels(state).inc()
 
 

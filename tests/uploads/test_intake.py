@@ -367,6 +367,22 @@ async def test_a_disk_that_fails_is_told_and_nothing_stays(place, faults, song, 
     await place.upload(song)
 
 
+async def test_a_disk_that_cannot_even_delete_is_told_as_failed(place, faults, song, monkeypatch):
+    def fail(self, upload_id):
+        raise BROKEN
+
+    faults["append"] = BROKEN
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "delete", fail)
+        with pytest.raises(StorageFailed):
+            await place.upload(song)
+    assert place.states == ["refused"]
+    assert place.account == (0, 0, 0)
+    assert len(place.spool_files) == 1
+    await place.recover()
+    assert place.spool_files == []
+
+
 async def test_a_full_disk_is_not_a_sick_one(place, faults, song):
     faults["append"] = NO_SPACE
     for _ in range(4):
