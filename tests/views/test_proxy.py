@@ -439,3 +439,23 @@ def test_hop_by_hop_and_cookie_setting_headers_are_on_no_list():
     assert not forbidden & {name.lower() for name in (*proxy.REQUEST_HEADERS, *proxy.RESPONSE_HEADERS)}
     assert "authorization" not in {name.lower() for name in proxy.REQUEST_HEADERS}
     assert aiohttp.__version__ >= "3.14.5"
+
+
+async def test_the_whole_service_with_a_front_end_behind_it(make_client, change_settings):
+    upstream = Upstream(OK + b"Content-Security-Policy: script-src 'self'\r\nContent-Length: 4\r\n\r\npage")
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = await make_client(change_settings(frontend_url=f"http://127.0.0.1:{port}"))
+    page = await client.get("/somewhere/deep?x=1")
+    assert (page.status, await page.text()) == (200, "page")
+    assert page.headers["Content-Security-Policy"] == "script-src 'self'"
+    assert page.headers["X-Request-ID"] in upstream.head
+    for path, status in {"/livez": 200, "/me": 401, "/problems/none": 404, "/static/none": 404}.items():
+        assert (await client.get(path)).status == status
+    assert (await client.post("/somewhere")).status == 405
+    assert len(upstream.heads) == 1
+    server.close()
+
+
+async def test_without_a_front_end_nothing_is_resent(client):
+    assert (await client.get("/somewhere")).status == 404
