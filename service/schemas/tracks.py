@@ -7,6 +7,7 @@ and the SQL in ``catalogue/listing.py`` write the same members faster, and a tes
 import sqlite3
 import unicodedata
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -68,13 +69,26 @@ class GivenText(Text):
         return text
 
 
+class Labels(fields.Dict):
+    """Free words by name. A message is that of the label, whether its name or its text is wrong."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            if not isinstance(error.messages, dict):
+                raise
+            flat = {name: list(chain.from_iterable(kinds.values())) for name, kinds in error.messages.items()}
+            raise ValidationError(flat) from None
+
+
 class ChangeSchema(Schema):
     """A merge patch (RFC 7396) of a track. Null gives a text back to what the file says, and removes a label."""
 
     title = GivenText(allow_none=True, validate=Length(min=1, max=MAX_TEXT))
     artist = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
     album = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
-    labels = fields.Dict(
+    labels = Labels(
         keys=Text(validate=Regexp(LABEL_NAME, error="Must be 1 to 32 of a-z, 0-9, _ and -.")),
         values=GivenText(allow_none=True, validate=Length(max=MAX_TEXT)),
         allow_none=True,

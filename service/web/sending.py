@@ -33,7 +33,7 @@ class FileResponse(web.StreamResponse):
     """`count` bytes of an open file from `start` on.
 
     A client that goes away ends it without a word. A file that ends too early, or cannot be read, ends the connection:
-    the client sees a short body, never other bytes.
+    the client sees a short body.
     """
 
     def __init__(self, descriptor: int, start: int, count: int, *, status: int, headers: Mapping[str, str]) -> None:
@@ -45,10 +45,9 @@ class FileResponse(web.StreamResponse):
 
     async def send(self, request: web.Request) -> None:
         """Send the head and the bytes; the descriptor must stay open until then."""
-        writer = await self.prepare(request)
-        assert writer is not None
         try:
-            writer.send_headers()
+            writer = await self.prepare(request)
+            assert writer is not None
             while self._at < self._end:
                 sent = await self._send_piece(request)
                 if not sent:
