@@ -7,9 +7,9 @@ from aiohttp import web
 
 from service.accounts.permissions import Identity
 from service.catalogue import tracks
-from service.errors import BodyError, Invalid, MalformedBody, YarrrError
+from service.errors import BodyError, Invalid, MalformedBody, NotAnMp3, YarrrError
 from service.keys import DATABASE, SETTINGS
-from service.uploads.intake import NewUpload
+from service.uploads.intake import MAX_TITLE_CHARACTERS, NewUpload
 from service.uploads.names import clean_text
 from service.views.receiving import take_whole
 from service.web.multipart import Field, FilePart, parts
@@ -43,12 +43,16 @@ async def take_form(request: web.Request, identity: Identity) -> list[Taken]:
     idle_timeout_s = request.app[SETTINGS].body_idle_timeout_s
     async for part in parts(request, idle_timeout_s):
         if isinstance(part, Field):
-            title = clean_text(part.value) or None if part.name == TITLE_FIELD else title
+            title = _title(part.value) if part.name == TITLE_FIELD else title
             continue
         taken.append(await _take_file(request, identity, part, title))
         title = None
-        if taken[-1].error is not None and not _may_read_on(request):
-            break
+        if taken[-1].error is not None:
+            if not _may_read_on(request):
+                break
+            await part.skip()
+            if _is_nothing(taken[-1]):
+                taken.pop()
     if not taken:
         raise Invalid(errors=[{"pointer": "/mp3", "detail": "Send at least one file, as the field mp3 or file."}])
     if title and (row := taken[-1].row) is not None:
@@ -70,6 +74,15 @@ async def _take_file(request: web.Request, identity: Identity, part: FilePart, t
     except YarrrError as error:
         taken.error = error
     return taken
+
+
+def _title(text: str) -> str | None:
+    return clean_text(text)[:MAX_TITLE_CHARACTERS].strip() or None
+
+
+def _is_nothing(taken: Taken) -> bool:
+    """Whether it is the part a browser sends for a file field in which nothing was chosen: no name, no bytes."""
+    return not taken.filename and isinstance(taken.error, NotAnMp3) and taken.error.facts.get("bytes_examined") == 0
 
 
 def _may_read_on(request: web.Request) -> bool:

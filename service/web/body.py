@@ -10,7 +10,7 @@ from service.errors import BodyTimeout, ClientGone, UnsupportedMediaType
 
 def refuse_content_encoding(request: web.Request) -> None:
     """Raise unless the body is sent as it is: offsets, lengths and digests count the bytes of the mp3 itself."""
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    coding = ", ".join(request.headers.getall("Content-Encoding", [])).strip().lower()
     if coding not in ("", "identity"):
         raise UnsupportedMediaType("Send the file as it is, without Content-Encoding.", content_encoding=coding)
 

@@ -48,9 +48,11 @@ class FilePart:
         if self._part.at_eof():
             return b""
         try:
+            chunk = b""
             async with asyncio.timeout(self._idle_timeout_s):
-                chunk = bytes(await self._part.read_chunk(CHUNK_BYTES))
-            self._has_begun = True
+                while not chunk and not self._part.at_eof():  # of a form that was cut off it may be empty in between
+                    chunk = bytes(await self._part.read_chunk(CHUNK_BYTES))
+                    self._has_begun = True
             return chunk
         except TimeoutError:
             raise BodyTimeout("No bytes came for too long.") from None
@@ -67,13 +69,17 @@ class FilePart:
 
         Without a boundary the last bytes may be the beginning of one: nobody can tell, so they are left out.
         """
-        held = self._part._prev_chunk or b""
-        if not self._has_begun:
-            held = held[2:]  # the line break in front of the first boundary search
-        rest = held + unread(self._request.content)
+        rest = (self._part._prev_chunk or b"") + unread(self._request.content)
         boundary = b"\r\n" + self._part._boundary
         end = rest.find(boundary)
-        return rest[:end] if end >= 0 else rest[: -len(boundary)]
+        rest = rest[:end] if end >= 0 else rest[: -len(boundary)]
+        # In front of the first bytes the reader puts a line break, so that a boundary may follow the header at once.
+        return rest if self._has_begun else rest[2:]
+
+    async def skip(self) -> None:
+        """Read the rest of the part and forget it; raises as `read` does."""
+        while await self.read():
+            pass
 
     def at_end(self) -> bool:
         """Whether the last byte of the part has been read."""
