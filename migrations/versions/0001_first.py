@@ -124,7 +124,7 @@ STATEMENTS = [
         created_at INTEGER NOT NULL,
         updated_at INTEGER NOT NULL,
         expires_at INTEGER NOT NULL,
-        track_id TEXT REFERENCES tracks ON DELETE SET NULL,
+        track_id TEXT REFERENCES tracks ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
         problem TEXT
     ) STRICT
     """,

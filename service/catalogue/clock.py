@@ -22,8 +22,3 @@ def to_datetime(microseconds: int) -> datetime:
 def from_datetime(moment: datetime) -> int:
     """The same moment in microseconds; `moment` is timezone-aware."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def to_rfc3339(microseconds: int) -> str:
-    """The same moment as ``2026-11-22T16:10:00.123456Z`` (RFC 3339 section 5.6)."""
-    return to_datetime(microseconds).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,6 +21,7 @@ from service.errors import StorageFailed
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any]
+Work = Callable[[sqlite3.Connection], Any]
 
 APPLICATION_ID = 0x79617272  # "yarr"
 MAX_GROUP = 64
@@ -51,16 +52,18 @@ PRAGMA trusted_schema = OFF;
 
 @dataclass(slots=True)
 class _Write:
-    work: Callable[[sqlite3.Connection], Any]
+    work: Work
     done: asyncio.Future[Any]
 
 
-def write_together(connection: sqlite3.Connection, works: Iterable[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+def write_together(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
     """Run all works in one transaction; the result of each, or the exception that undid it.
 
     Raises:
         sqlite3.Error: when the transaction itself could not begin or commit; then nothing was written.
     """
+    if len(works) == 1:
+        return [_write_alone(connection, works[0])]
     results: list[Any] = []
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -78,6 +81,22 @@ def write_together(connection: sqlite3.Connection, works: Iterable[Callable[[sql
             connection.execute("ROLLBACK")
         raise
     return results
+
+
+def _write_alone(connection: sqlite3.Connection, work: Work) -> Any:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        try:
+            result = work(connection)
+        except Exception as error:
+            connection.execute("ROLLBACK")
+            return error
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
 
 
 class _Connection(aiosqlite.Connection):

@@ -21,6 +21,8 @@ from service.errors import NotFound, QuotaExceeded, TooManyUploads, UploadExpire
 class Upload:
     """One row. ``offset`` is the durable one; ``length`` is None while unknown; times are microseconds.
 
+    ``reserved_bytes`` are part of the user's only while the upload is receiving.
+
     ``metadata`` and ``concat`` are header fields of tus as they were sent, to be given back as they were.
     """
 
@@ -72,8 +74,7 @@ def create(
     ).fetchone()
     if row[0] >= max_open_uploads:
         raise TooManyUploads("Finish or terminate an upload first.", limit=max_open_uploads)
-    reserve(connection, upload.user_id, upload.reserved_bytes, default_quota_bytes)
-    used_tracks = connection.execute("SELECT used_tracks FROM users WHERE user_id = ?", (upload.user_id,)).fetchone()[0]
+    used_tracks = reserve(connection, upload.user_id, upload.reserved_bytes, default_quota_bytes)
     if used_tracks + row[0] >= quota_tracks:
         raise QuotaExceeded("You may not store more tracks.", quota_tracks=quota_tracks, used_tracks=used_tracks)
     connection.execute(
@@ -82,8 +83,8 @@ def create(
     )
 
 
-def reserve(connection: sqlite3.Connection, user_id: str, size: int, default_quota_bytes: int) -> None:
-    """Move `size` bytes of the user's quota into the reserved ones.
+def reserve(connection: sqlite3.Connection, user_id: str, size: int, default_quota_bytes: int) -> int:
+    """Move `size` bytes of the user's quota into the reserved ones; how many tracks the user has.
 
     Raises:
         QuotaExceeded: they do not fit.
@@ -92,12 +93,13 @@ def reserve(connection: sqlite3.Connection, user_id: str, size: int, default_quo
         """
         UPDATE users SET reserved_bytes = reserved_bytes + :size
         WHERE user_id = :user_id AND (:size <= 0 OR used_bytes + reserved_bytes + :size <= ifnull(quota_bytes, :quota))
-        RETURNING reserved_bytes
+        RETURNING used_tracks
         """,
         {"user_id": user_id, "size": size, "quota": default_quota_bytes},
     ).fetchone()
     if row is None:
         raise quota_exceeded(connection, user_id, default_quota_bytes)
+    return int(row[0])
 
 
 def quota_exceeded(connection: sqlite3.Connection, user_id: str, default_quota_bytes: int) -> QuotaExceeded:
@@ -216,25 +218,22 @@ def finish(
         UploadExpired: the upload is not receiving any more; nothing is changed.
     """
     row = connection.execute(
-        "SELECT user_id, reserved_bytes FROM uploads WHERE upload_id = ? AND state = 'receiving'", (upload_id,)
+        """
+        UPDATE uploads SET state = 'finished', "offset" = :size, length = :size, updated_at = :now, track_id = :track_id
+        WHERE upload_id = :upload_id AND state = 'receiving'
+        RETURNING reserved_bytes
+        """,
+        {"size": track.size, "now": track.created_at, "track_id": track.track_id, "upload_id": upload_id},
     ).fetchone()
     if row is None:
         raise UploadExpired("The upload has ended.")
     track_row = tracks.insert(connection, replace(track, key=_share_blob(connection, track)))
     connection.execute(
         """
-        UPDATE uploads
-        SET state = 'finished', "offset" = ?, length = ?, reserved_bytes = 0, updated_at = ?, track_id = ?
-        WHERE upload_id = ?
-        """,
-        (track.size, track.size, track.created_at, track.track_id, upload_id),
-    )
-    connection.execute(
-        """
         UPDATE users SET reserved_bytes = reserved_bytes - ?, used_bytes = used_bytes + ?, used_tracks = used_tracks + 1
         WHERE user_id = ?
         """,
-        (row["reserved_bytes"], track.size, row["user_id"]),
+        (row[0], track.size, track.user_id),
     )
     for partial_id in partials:
         end(connection, partial_id, "terminated", now=track.created_at)
@@ -242,14 +241,21 @@ def finish(
 
 
 def _share_blob(connection: sqlite3.Connection, track: NewTrack) -> str:
-    existing = connection.execute(
-        "SELECT key FROM blobs WHERE sha256 = ? AND state = 'ready'", (track.sha256,)
+    row = connection.execute(
+        """
+        INSERT INTO blobs (key, sha256, size, state, created_at)
+        SELECT :key, :sha256, :size,
+               CASE WHEN EXISTS (SELECT 1 FROM blobs WHERE sha256 = :sha256 AND state = 'ready')
+                    THEN 'deleting' ELSE 'ready' END,
+               :now
+        RETURNING state
+        """,
+        {"key": track.key, "sha256": track.sha256, "size": track.size, "now": track.created_at},
     ).fetchone()
-    connection.execute(
-        "INSERT INTO blobs (key, sha256, size, state, created_at) VALUES (?, ?, ?, ?, ?)",
-        (track.key, track.sha256, track.size, "deleting" if existing else "ready", track.created_at),
-    )
-    return str(existing[0]) if existing else track.key
+    if row[0] == "ready":
+        return track.key
+    row = connection.execute("SELECT key FROM blobs WHERE sha256 = ? AND state = 'ready'", (track.sha256,)).fetchone()
+    return str(row[0])
 
 
 async def find(database: Database, upload_id: str) -> Upload | None:

@@ -40,8 +40,8 @@ class LocalBlobs:
         if not self._durable:
             return
         try:
+            # The spool need not be flushed: should its name come back after a power loss, the next start removes it.
             flush_directory(target.parent)
-            flush_directory(part.parent)
         except OSError:
             with suppress(OSError):
                 os.rename(target, part)  # noqa: PTH104 - a blob without a row would be found at the next start
