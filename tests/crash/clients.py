@@ -114,7 +114,7 @@ class Ledger:
         """The answer is no receipt."""
         with self._lock:
             self.refused[answer.status] += 1
-            if answer.status not in (429, 503):
+            if answer.status not in (429, 503, 507):
                 self.wrong.append(f"{client}: {answer.status} {answer.body[:300]!r}")
 
     def interrupt(self, error: Interrupted) -> None:

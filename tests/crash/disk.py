@@ -5,12 +5,14 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32)
 NO_LOG_FLUSH = struct.pack("I", 2)
+RELEASE_TIMEOUT_S = 20
 TOOLS = ("mkfs.ext4", "mount", "umount", "losetup", "unshare")
 
 
@@ -32,7 +34,7 @@ class PowerDisk:
 
     def __init__(self, directory: Path, size: int) -> None:
         self.path = directory / "disk"
-        self._image = directory / "disk.img"
+        self._image = directory.resolve() / "disk.img"
         self._boot_id = directory / "boot_id"
         self._boots = 0
         self.path.mkdir()
@@ -64,7 +66,20 @@ class PowerDisk:
     def repair(self) -> None:
         """What comes after a power loss. Nobody may have a file open."""
         _run("umount", self.path)
+        # The namespace of a killed server may keep the dead file system for a moment; a mount would find that again.
+        deadline = time.monotonic() + RELEASE_TIMEOUT_S
+        while self._is_attached():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"something still holds the file system in {self._image}")
+            time.sleep(0.005)
         self.mount()
+
+    def _is_attached(self) -> bool:
+        for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with suppress(OSError):
+                if path.read_text().strip() == str(self._image):
+                    return True
+        return False
 
     def remove(self) -> None:
         """Unmount, whatever state it is in."""

@@ -113,7 +113,10 @@ class Runner:
 
     def _start(self) -> None:
         began = time.monotonic()
-        self._server.start()
+        try:
+            self._server.start()
+        except RuntimeError as error:
+            raise RuntimeError(f"{self.summary}\n{self.summary.findings}\n{str(error)[-2000:]}") from None
         self.summary.slowest_start_s = max(self.summary.slowest_start_s, time.monotonic() - began)
 
     def _audit(self) -> None:

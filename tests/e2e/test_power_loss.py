@@ -8,7 +8,6 @@ import time
 import pytest
 
 from tests.crash import disk
-from tests.crash.clients import Ledger
 from tests.crash.runner import SETTINGS, Runner
 
 ROUNDS = int(os.environ.get("YARRR_TEST_POWER_ROUNDS", "8"))
@@ -62,7 +61,7 @@ def test_power_loss_under_load_loses_nothing_and_leaves_nothing(make_runner, cap
     with capsys.disabled():
         print(f"\n{summary}")
     assert not summary.findings, f"{summary}\n{summary.findings}"
-    assert not lies(summary.ledger), f"{summary}\n{summary.ledger.wrong}"
+    assert not summary.ledger.wrong, f"{summary}\n{summary.ledger.wrong[:5]}"
     assert len(summary.ledger.receipts) >= 4 * ROUNDS, summary
     assert summary.ledger.interrupted + sum(summary.ledger.refused.values()) >= 2 * ROUNDS, summary
 
@@ -76,8 +75,3 @@ def test_the_test_sees_bytes_that_were_not_flushed(make_runner):
     summary = make_runner(broken="no-flush").run(5)
     assert summary.findings.lost, summary
     assert summary.findings.rows_without_file, summary
-
-
-def lies(ledger: Ledger) -> list[str]:
-    """What was answered wrongly; that the disk fails is told with 503."""
-    return ledger.wrong
