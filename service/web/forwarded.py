@@ -22,9 +22,9 @@ def client_address(request: web.Request) -> str:
 def is_https(request: web.Request) -> bool:
     """Whether the client speaks https, to us or to the outermost trusted proxy."""
     trusted = request.app[SETTINGS].trusted_proxies
-    hops = sum(_is_in(address, trusted) for address in _chain(request))
-    schemes = _listed(request, "X-Forwarded-Proto")
-    if not hops or not schemes:
+    schemes = _listed(request, "X-Forwarded-Proto") if trusted else []
+    hops = sum(_is_in(address, trusted) for address in _chain(request)) if schemes else 0
+    if not hops:
         return bool(request.secure)
     # A proxy either replaces the field or adds to its right end: the outermost trusted one wrote as many places from
     # the right as there are hops, or the leftmost where another in the chain passed the field on as it was.
