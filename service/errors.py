@@ -18,7 +18,8 @@
     │   ├── InconsistentUploadLength
     │   ├── UploadExpired
     │   ├── UploadLocked
-    │   └── TooManyUploads
+    │   ├── TooManyUploads
+    │   └── TusVersionMismatch
     ├── BodyError                     the network while a body is read
     │   ├── ClientGone
     │   ├── BodyTimeout
@@ -162,6 +163,12 @@ class TooManyUploads(UploadError):
     """The user, or the whole service, has as many uploads running or open as is allowed."""
 
     code = "too-many-uploads"
+
+
+class TusVersionMismatch(UploadError):
+    """The client speaks another version of tus, or does not say which; ``supported`` lists ours."""
+
+    code = "tus-version-mismatch"
 
 
 class BodyError(YarrrError):

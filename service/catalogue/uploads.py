@@ -205,11 +205,17 @@ def end(
 
 
 def finish(
-    connection: sqlite3.Connection, upload_id: str, track: NewTrack, partials: Iterable[str] = ()
+    connection: sqlite3.Connection,
+    upload_id: str,
+    track: NewTrack,
+    partials: Iterable[str] = (),
+    *,
+    expires_at: int = 0,
 ) -> sqlite3.Row:
     """Make the upload a track: blob, track, quota and upload in one transaction. Returns the track's row.
 
     `partials` are the uploads it was put together from; they end with it, so their quota is never counted beside it.
+    Until `expires_at`, if that is later than what was said before, the upload still answers.
 
     The bytes lie under ``track.key`` already. Equal bytes share one blob: when another upload brought them first, the
     track gets that one's key, and the file under ``track.key`` is on record as one to delete.
@@ -219,11 +225,19 @@ def finish(
     """
     row = connection.execute(
         """
-        UPDATE uploads SET state = 'finished', "offset" = :size, length = :size, updated_at = :now, track_id = :track_id
+        UPDATE uploads
+        SET state = 'finished', "offset" = :size, length = :size, updated_at = :now, track_id = :track_id,
+            expires_at = max(expires_at, :expires_at)
         WHERE upload_id = :upload_id AND state = 'receiving'
         RETURNING reserved_bytes
         """,
-        {"size": track.size, "now": track.created_at, "track_id": track.track_id, "upload_id": upload_id},
+        {
+            "size": track.size,
+            "now": track.created_at,
+            "track_id": track.track_id,
+            "expires_at": expires_at,
+            "upload_id": upload_id,
+        },
     ).fetchone()
     if row is None:
         raise UploadExpired("The upload has ended.")

@@ -75,9 +75,16 @@ class Ends:
         """
         upload = append.upload
         verdict = await writer.finish(partial(append.seal, self._blobs, strict=self._settings.strict_audio))
-        track = track_of(upload, verdict, str(ULID()), now=clock.now())
+        now = clock.now()
+        track = track_of(upload, verdict, str(ULID()), now=now)
         row = await self._database.write(
-            partial(uploads.finish, upload_id=upload.upload_id, track=track, partials=partials)
+            partial(
+                uploads.finish,
+                upload_id=upload.upload_id,
+                track=track,
+                partials=partials,
+                expires_at=expires_at(self._settings, now),
+            )
         )
         self._metrics.uploads.labels("finished").inc()
         return row

@@ -11,6 +11,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -166,6 +167,14 @@ class Intake:
         assert outcome.track is not None
         return outcome.track
 
+    async def start(self, upload: Upload, request: Request) -> Outcome:
+        """Take the first bytes of an upload that was just created, and of which its client does not know yet.
+
+        Raises as `append` does; but as nobody could come back to it, an upload whose first bytes are not taken is over.
+        """
+        async with self._locks.hold(upload.upload_id, request.stop):
+            return await self._append(upload, request, is_announced=False)
+
     async def append(self, user_id: str, upload_id: str, request: Request) -> Outcome:
         """Append to the user's own upload at its offset. A finished upload answers a repeated last append again.
 
@@ -215,32 +224,45 @@ class Intake:
             else:
                 await self._to_the_end(self._ends.end(upload, "terminated", partial(self._spool.delete, upload_id)))
 
-    async def expire(self, upload: Upload) -> None:
-        """End an upload whose time is over, unless somebody is writing to it."""
-        if upload.state == "receiving" and not self._locks.is_held(upload.upload_id):
-            async with self._locks.hold(upload.upload_id, lambda: None):
-                self._inspectors.pop(upload.upload_id, None)
-                await self._ends.end(upload, "expired", partial(self._spool.delete, upload.upload_id))
+    async def expire(self, upload_id: str, now: int) -> bool:
+        """End an upload whose time is over at `now`; False when it is not, or somebody is writing to it."""
+        if self._locks.is_held(upload_id):
+            return False
+        async with self._locks.hold(upload_id, lambda: None):
+            upload = await uploads.find(self._database, upload_id)
+            if upload is None or upload.state != "receiving" or upload.expires_at > now:
+                return False
+            self._inspectors.pop(upload_id, None)
+            await self._to_the_end(self._ends.end(upload, "expired", partial(self._spool.delete, upload_id)))
+        return True
 
     async def concatenate(self, user_id: str, upload_ids: Sequence[str], new: NewUpload) -> Outcome:
         """Put complete partial uploads together, in this order, and make them a track. They end with it.
 
+        One may be named twice. While it goes on nobody else gets at them.
+
         Raises:
             NotFound, UploadExpired: one of them is not there.
             InconsistentUploadLength: one of them is not partial, or not complete.
-            Refused, StorageError: as `append`.
+            Refused, StorageError: as `append`; the parts stay.
         """
-        parts = [await self._complete_partial(user_id, each) for each in upload_ids]
-        length = sum(part.offset for part in parts)
-        self.admit(user_id, length)
-        final = replace(self._new(user_id, replace(new, length=length)), reserved_bytes=0)
-        await self._add(final)
-        body = PartsBody(self._spool, [part.upload_id for part in parts], self._pool)
-        async with self._locks.hold(final.upload_id, lambda: None):
-            request = Request(body, offset=0, is_last=True)
-            outcome = await self._append(final, request, is_announced=False, partials=set(upload_ids))
-        for each in set(upload_ids):
-            await run_in(self._pool, partial(self._spool.delete, each))
+        names = sorted(set(upload_ids))
+        async with AsyncExitStack() as stack:
+            for each in names:  # in one order for everybody, so that no two wait for each other
+                await stack.enter_async_context(self._locks.hold(each, lambda: None))
+            sizes = {each: (await self._complete_partial(user_id, each)).offset for each in names}
+            length = sum(sizes[each] for each in upload_ids)
+            self.admit(user_id, length)
+            # The parts have reserved their own bytes; what is named again needs room of its own.
+            reserved = length - sum(sizes.values())
+            final = replace(self._new(user_id, replace(new, length=length)), reserved_bytes=reserved)
+            await self._add(final)
+            body = PartsBody(self._spool, upload_ids, self._pool)
+            async with self._locks.hold(final.upload_id, lambda: None):
+                request = Request(body, offset=0, is_last=True)
+                outcome = await self._append(final, request, is_announced=False, partials=set(names))
+            for each in names:
+                await run_in(self._pool, partial(self._spool.delete, each))
         return outcome
 
     def _new(self, user_id: str, new: NewUpload) -> Upload:
@@ -335,8 +357,7 @@ class Intake:
             return None
 
     async def _complete_partial(self, user_id: str, upload_id: str) -> Upload:
-        async with self._locks.hold(upload_id, lambda: None):
-            upload = await self._settled(user_id, upload_id)
+        upload = await self._settled(user_id, upload_id)
         if upload.concat != PARTIAL or upload.state != "receiving" or upload.offset != upload.length:
             raise InconsistentUploadLength("A part is not a complete partial upload.", upload_id=upload_id)
         return upload

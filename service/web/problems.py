@@ -134,6 +134,12 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
             "Too many uploads",
             "You have as many uploads running, or open and unfinished, as one user may have (`limit`).",
         ),
+        _problem(
+            errors.TusVersionMismatch,
+            412,
+            "Another version of tus is needed",
+            "The request does not say `Tus-Resumable` with a version of `supported`. Nothing was done.",
+        ),
         _problem(errors.ClientGone, 400, "The connection broke off", "Nobody reads this: the client has gone."),
         _problem(
             errors.BodyTimeout,
