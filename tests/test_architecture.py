@@ -49,13 +49,28 @@ MAY_IMPORT: dict[str, set[str]] = {
         *BASE,
     },
     "server": {"app", "keys", "log", "web", *BASE},
-    "cli": {"app", "server", "accounts", "catalogue", "schemas", "storage", "uploads", "jobs", "keys", "log", *BASE},
+    "cli": {
+        "app",
+        "server",
+        "client",
+        "accounts",
+        "catalogue",
+        "schemas",
+        "storage",
+        "uploads",
+        "jobs",
+        "keys",
+        "log",
+        *BASE,
+    },
+    # a client of any service of ours, over the network: it knows the API and nothing else
+    "client": set(),
     "__main__": {"cli"},
     "__init__": set(),
 }
 """Package or module of `service` -> the others it may import, at the top of a file or within a function."""
 
-KNOWS_AIOHTTP = {"app", "cli", "keys", "log", "routes", "server", "views", "web"}
+KNOWS_AIOHTTP = {"app", "cli", "client", "keys", "log", "routes", "server", "views", "web"}
 
 FILES = sorted(SERVICE.rglob("*.py"))
 
