@@ -13,10 +13,10 @@ def add_routes(app: web.Application) -> None:
     router = app.router
     judged = expectation(judge_upload)
     router.add_view("/spool/{filename:[^/]*}", spool.Spool, expect_handler=judged)
+    router.add_view("/tracks/{track_id}/audio", audio.Audio)
     router.add_view("/tracks", tracks.Tracks, expect_handler=judged)
     router.add_view("/tracks/{track_id}", tracks.Track)
     router.add_view("/tracks/{track_id}/restore", tracks.Restore)
-    router.add_view("/tracks/{track_id}/audio", audio.Audio)
     router.add_view("/login", login.Login)
     router.add_view("/logout", login.Logout)
     router.add_view("/me", me.Me)
