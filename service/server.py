@@ -88,7 +88,7 @@ async def _serve(settings: Settings) -> None:
         await site.start()
         _tell_start(listener)
         await stop.wait()
-        await _drain(runner.app, site, settings.drain_timeout_s, hurry)
+        await _drain(runner, site, settings.drain_timeout_s, hurry)
     finally:
         listener.close()
         await runner.cleanup()
@@ -133,15 +133,25 @@ def _tell_start(listener: socket.socket) -> None:
     logger.info("aiohttp %s, SQLite %s", aiohttp.__version__, sqlite3.sqlite_version)
 
 
-async def _drain(app: web.Application, site: web.BaseSite, timeout_s: float, hurry: asyncio.Event) -> None:
+async def _drain(runner: web.AppRunner, site: web.BaseSite, timeout_s: float, hurry: asyncio.Event) -> None:
     """No new work; what runs may finish. aiohttp is told only afterwards: from then on it drops what bodies bring."""
     logger.info("draining")
-    app[DRAIN].begin()
+    drain = runner.app[DRAIN]
+    drain.begin()
     await site.stop()
-    waiting = asyncio.create_task(app[DRAIN].wait(timeout_s))
+    _close_idle(runner)
+    waiting = asyncio.create_task(drain.wait(timeout_s))
     hurrying = asyncio.create_task(hurry.wait())
     await asyncio.wait([waiting, hurrying], return_when=asyncio.FIRST_COMPLETED)
     is_idle = waiting.done() and waiting.result()
     for task in (waiting, hurrying):
         task.cancel()
     logger.info("drained" if is_idle else "stopping while requests are running")
+
+
+def _close_idle(runner: web.AppRunner) -> None:
+    """Close the connections on which nothing runs; aiohttp would do it at the end, and has no public way before."""
+    assert runner.server is not None
+    for connection in runner.server.connections:
+        if connection._current_request is None and not connection._messages:
+            connection.close()

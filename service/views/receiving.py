@@ -33,6 +33,8 @@ async def judge_upload(request: web.Request) -> None:
     csrf.check(request)
     identity = await require(request, "upload")
     refuse_content_encoding(request)
+    if "Content-Range" in request.headers:  # RFC 9110 section 14.5: never take a part for the whole
+        raise InvalidHeader("Send the whole file, without Content-Range.", field="Content-Range")
     length = request.content_length
     if request.content_type == FORM_TYPE:
         _judge_form(request, length)
