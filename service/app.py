@@ -22,6 +22,8 @@ from service.storage.spool import Spool
 from service.uploads.intake import Intake
 from service.uploads.recover import recover
 from service.views.audio import audio_context
+from service.views.uploads import add_tus_fields
+from service.web.cors import add_cors_headers, cors_middleware
 from service.web.csrf import csrf_middleware
 from service.web.drain import Drain, drain_middleware
 from service.web.framing import framing_middleware
@@ -54,6 +56,7 @@ def build_app(settings: Settings) -> web.Application:
             measure_middleware,
             problems_middleware,
             framing_middleware,
+            cors_middleware,
             drain_middleware,
             csrf_middleware,
         ],
@@ -65,6 +68,8 @@ def build_app(settings: Settings) -> web.Application:
     app[DRAIN] = Drain()
     app.on_response_prepare.append(_note_start)
     app.on_response_prepare.append(add_security_headers)
+    app.on_response_prepare.append(add_cors_headers)
+    app.on_response_prepare.append(add_tus_fields)
     app.cleanup_ctx.append(_storage)
     app.cleanup_ctx.append(audio_context)
     app.cleanup_ctx.append(_sweep)

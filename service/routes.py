@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from service.keys import SETTINGS
-from service.views import audio, docs, health, login, me, pages, proxy, sessions, spool, static, tokens, tracks
+from service.views import audio, docs, health, login, me, pages, proxy, sessions, spool, static, tokens, tracks, uploads
 from service.views.receiving import judge_upload
 from service.web.expect import expectation
 
@@ -15,6 +15,8 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/spool/{filename:[^/]*}", spool.Spool, expect_handler=judged)
     router.add_view("/tracks/{track_id}/audio", audio.Audio)
     router.add_view("/tracks", tracks.Tracks, expect_handler=judged)
+    router.add_view("/uploads", uploads.Uploads, expect_handler=expectation(uploads.judge_creation))
+    router.add_view("/uploads/{upload_id}", uploads.Upload, expect_handler=expectation(uploads.judge_expected))
     router.add_view("/tracks/{track_id}", tracks.Track)
     router.add_view("/tracks/{track_id}/restore", tracks.Restore)
     router.add_view("/login", login.Login)

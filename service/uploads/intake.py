@@ -210,6 +210,15 @@ class Intake:
             upload = await self._settled(user_id, upload_id)
         return Outcome(upload, await self._track_of(upload))
 
+    async def peek(self, user_id: str, upload_id: str) -> Outcome:
+        """The upload as it was last noted, in whatever state; a running append goes on, and may be ahead of it.
+
+        Raises:
+            NotFound: there is no such upload.
+        """
+        upload = await uploads.get(self._database, upload_id, user_id)
+        return Outcome(upload, await self._track_of(upload))
+
     async def terminate(self, user_id: str, upload_id: str) -> None:
         """End an upload at the client's wish; its bytes go. A finished one is only forgotten: its track stays.
 

@@ -26,6 +26,11 @@ def receipt(request: web.Request, row: sqlite3.Row) -> web.Response:
     return json_response(dump_track(row), status=201, headers=headers)
 
 
+def receipt_fields(row: sqlite3.Row) -> dict[str, str]:
+    """The receipt of an answer that has no body of its own, or whose Location is that of the upload."""
+    return {"Content-Location": f"/tracks/{row['track_id']}", "Repr-Digest": sha256_field(row["sha256"])}
+
+
 def form_receipt(request: web.Request, taken: list[Taken]) -> web.Response:
     """The receipt of one file, or 207 with one item a file: ``{filename, status, track | problem}``.
 

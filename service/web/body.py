@@ -15,6 +15,22 @@ def refuse_content_encoding(request: web.Request) -> None:
         raise UnsupportedMediaType("Send the file as it is, without Content-Encoding.", content_encoding=coding)
 
 
+def break_off(request: web.Request) -> None:
+    """Make the body of a request end now, as if its client had gone; what it delivered can still be read."""
+    if request.transport is not None:
+        request.transport.abort()
+
+
+class EmptyBody:
+    """The body of a request whose body does not count, or that has none."""
+
+    async def read(self) -> bytes:
+        return b""
+
+    def at_end(self) -> bool:
+        return True
+
+
 class RequestBody:
     """The whole body of a request."""
 

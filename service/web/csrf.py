@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from service.errors import CrossSite
 from service.keys import SETTINGS
 from service.web.identity import bearer_token
+from service.web.override import effective_method
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -21,7 +22,8 @@ def check(request: web.Request) -> None:
     A Bearer token is never sent by a browser on its own, so such requests are exempt. Without Sec-Fetch-Site and Origin
     the client is not a browser.
     """
-    if request.method in SAFE_METHODS or bearer_token(request) is not None:
+    # The method that an override names may be the unsafe one, or the one that is not looked at.
+    if {request.method, effective_method(request)} <= SAFE_METHODS or bearer_token(request) is not None:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:

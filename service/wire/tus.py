@@ -36,7 +36,7 @@ CHECKSUM_FAILED = 460
 MAX_DIGITS = 18  # of a number; more than any disk has
 MICROSECONDS = 1_000_000
 
-_NUMBER = re.compile(r"[0-9]{1,%d}\Z" % MAX_DIGITS)
+_NUMBER = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}\Z")
 _UPLOAD_PATH = re.compile(r"/uploads/([0-9a-f]{32})\Z")
 
 Fields = Mapping[str, str]
