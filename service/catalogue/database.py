@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -48,6 +48,18 @@ PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -8000;
 PRAGMA trusted_schema = OFF;
 """
+
+# Results that say "the file", not "the statement": what was written is undone, what was read is worth nothing.
+FILE_ERRORS = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -97,6 +109,17 @@ def _write_alone(connection: sqlite3.Connection, work: Work) -> Any:
             connection.execute("ROLLBACK")
         raise
     return result
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Whether the database's file failed, and not what was asked of it."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in FILE_ERRORS
+
+
+def _failure(error: Exception, detail: str) -> StorageFailed:
+    failure = StorageFailed(detail)
+    failure.__cause__ = error
+    return failure
 
 
 class _Connection(aiosqlite.Connection):
@@ -151,7 +174,7 @@ class Database:
         """Run `work` on the writing connection and return its result once it is committed.
 
         Raises:
-            StorageFailed: the transaction could not be committed.
+            StorageFailed: the transaction could not be committed, or the file failed.
             Exception: whatever `work` raised; what it wrote is undone.
         """
         if self._closed:
@@ -170,19 +193,20 @@ class Database:
                 try:
                     results = await self._writer.run(write_together, [each.work for each in group])
                 except Exception as error:
-                    failure = StorageFailed("The database could not commit.")
-                    failure.__cause__ = error
-                    results = [failure] * len(group)
+                    results = [_failure(error, "The database could not commit.")] * len(group)
                 for each, result in zip(group, results, strict=True):
                     _settle(each.done, result)
         finally:
             self._writing = None
 
     async def read(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
-        """All rows of one query, on the next of the reading connections."""
-        reader = self._readers[0]
-        self._readers.rotate(-1)
-        return cast(list[sqlite3.Row], await reader.execute_fetchall(sql, cast(Any, parameters)))
+        """All rows of one query, on the next of the reading connections.
+
+        Raises:
+            StorageFailed: the file failed.
+        """
+        with _reading(self._readers) as reader:
+            return cast(list[sqlite3.Row], await reader.execute_fetchall(sql, cast(Any, parameters)))
 
     async def find(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
         """The first row of one query, or None."""
@@ -190,10 +214,13 @@ class Database:
         return rows[0] if rows else None
 
     async def run_reading(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on a reading connection: several queries, one hop."""
-        reader = self._readers[0]
-        self._readers.rotate(-1)
-        return await reader.run(work)
+        """Run `work` on a reading connection: several queries, one hop.
+
+        Raises:
+            StorageFailed: the file failed.
+        """
+        with _reading(self._readers) as reader:
+            return await reader.run(work)
 
     async def close(self) -> None:
         """Finish what is queued, fold the log into the file, close. Idempotent."""
@@ -210,9 +237,23 @@ class Database:
         await self._writer.close()
 
 
+@contextlib.contextmanager
+def _reading(readers: deque[_Connection]) -> Iterator[_Connection]:
+    reader = readers[0]
+    readers.rotate(-1)
+    try:
+        yield reader
+    except sqlite3.Error as error:
+        if is_of_the_file(error):
+            raise StorageFailed("The database cannot be read.") from error
+        raise
+
+
 def _settle(done: asyncio.Future[Any], result: Any) -> None:
     if done.cancelled():
         return
+    if isinstance(result, sqlite3.Error) and is_of_the_file(result):
+        result = _failure(result, "The database failed.")
     if isinstance(result, Exception):
         done.set_exception(result)
         done.exception()  # the caller may be gone; then nobody else will look at it

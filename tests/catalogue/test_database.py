@@ -111,10 +111,33 @@ async def test_a_locked_database_is_a_failed_storage(numbers, path):
     await numbers.write(insert(1))
 
 
+@pytest.mark.parametrize("together", [1, 2])
+async def test_a_damaged_database_is_a_failed_storage(numbers, path, together):
+    await asyncio.gather(*(numbers.write(insert(each)) for each in range(2000)))
+    roots = await numbers.read("SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'numbers'")
+    await numbers.close()
+    with path.open("r+b") as file:
+        for row in roots:
+            file.seek((row["rootpage"] - 1) * 4096)
+            file.write(bytes(4096))
+    damaged = await Database.open(path)
+    try:
+        outcomes = await asyncio.gather(
+            *(damaged.write(insert(5000 + each)) for each in range(together)), return_exceptions=True
+        )
+        assert [type(each) for each in outcomes] == [StorageFailed] * together
+        with pytest.raises(StorageFailed):
+            await all_numbers(damaged)
+        with pytest.raises(StorageFailed):
+            await damaged.run_reading(lambda connection: connection.execute("SELECT * FROM numbers").fetchall())
+    finally:
+        await damaged.close()
+
+
 async def test_readers_cannot_write(numbers):
     with pytest.raises(sqlite3.OperationalError):
         await numbers.read("INSERT INTO numbers VALUES (1)")
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises((sqlite3.OperationalError, StorageFailed)):
         await numbers.read("PRAGMA journal_mode = DELETE")
 
 
