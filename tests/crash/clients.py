@@ -8,6 +8,7 @@ checks it in `Client.audit`, which runs after every restart. `KINDS` is what the
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class Receipt:
     sha256: str
     size: int
     client: str
+    came_at: float  # time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Ledger:
     def acknowledge(self, client: str, track_id: str, content: Content, track: Mapping[str, Any] | None) -> None:
         """A 201 came. `track` is what it says about the track, None when the connection was cut in its body."""
         with self._lock:
-            self.receipts.append(Receipt(track_id, content.sha256, content.size, client))
+            self.receipts.append(Receipt(track_id, content.sha256, content.size, client, time.monotonic()))
             if track is not None and (track["sha256"], track["size"]) != (content.sha256, content.size):
                 self.wrong.append(f"{client}: the receipt of {track_id} is not of what was sent")
 
