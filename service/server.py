@@ -154,4 +154,4 @@ def _close_idle(runner: web.AppRunner) -> None:
     assert runner.server is not None
     for connection in runner.server.connections:
         if connection._current_request is None and not connection._messages:
-            connection.close()
+            connection.force_close()

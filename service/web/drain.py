@@ -52,10 +52,12 @@ async def drain_middleware(request: web.Request, handler: Handler) -> web.Stream
     """Count the request; refuse it when the service is about to stop. Health checks are always answered."""
     drain = request.app[DRAIN]
     if drain.is_draining and request.path not in ("/livez", "/readyz"):
-        request.protocol.close()
         raise ShuttingDown("The service is about to stop.", retry_after=RETRY_AFTER_S)
     drain.enter()
     try:
-        return await handler(request)
+        response = await handler(request)
     finally:
         drain.leave()
+    if drain.is_draining and not response.prepared:
+        response.force_close()  # and the client knows not to send more on this connection
+    return response

@@ -17,7 +17,7 @@ from aiohttp_request_id_logging import REQUEST_ID_KEY
 
 from service import errors
 from service.errors import YarrrError
-from service.keys import STARTED
+from service.keys import EARLY, STARTED
 from service.web.negotiate import is_browser
 from service.web.pages import render
 
@@ -302,11 +302,15 @@ def respond(
         all_headers["WWW-Authenticate"] = 'Bearer realm="yarrr"'
     all_headers["Cache-Control"] = "no-store"
     if is_browser(request):
-        page = render(request, "problem.html", status=problem.status, problem=document, help=problem.help)
-        page.headers.update(all_headers)
-        return page
-    body = orjson.dumps(document, default=str)
-    return web.Response(status=problem.status, body=body, content_type=PROBLEM_JSON, headers=all_headers)
+        response = render(request, "problem.html", status=problem.status, problem=document, help=problem.help)
+        response.headers.update(all_headers)
+    else:
+        body = orjson.dumps(document, default=str)
+        response = web.Response(status=problem.status, body=body, content_type=PROBLEM_JSON, headers=all_headers)
+    if request.get(EARLY) is not None or problem.code == errors.ShuttingDown.code:
+        # A client that was not told to go on keeps its body, and its next request would be taken for it.
+        response.force_close()
+    return response
 
 
 def answer_to(request: web.Request, error: YarrrError) -> web.Response:
