@@ -1,0 +1,1 @@
+"""The command-line client: uploads files through the public API of a service, and knows no other part of this one."""
