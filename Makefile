@@ -39,3 +39,5 @@ clean: ## Remove everything that was installed or built; data in ./var stays
 $(VENV)/%.done: scripts/setup pyproject.toml requirements/%.txt
 	scripts/setup $*
 	@touch $@
+
+$(VENV)/test.done: tests/e2e/clients/package-lock.json
