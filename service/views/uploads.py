@@ -35,7 +35,7 @@ from service.web.identity import require
 from service.web.override import OverridableView
 from service.web.payload import json_response
 from service.web.problems import answer_to, problem_of, respond
-from service.wire import tus
+from service.wire import digests, tus
 
 NO_STORE = {"Cache-Control": "no-store"}
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -162,7 +162,12 @@ async def _judge(request: web.Request) -> Identity:
 async def _create(request: web.Request, identity: Identity) -> Outcome:
     wanted = tus.parse_creation(combined(request))
     new = NewUpload(
-        wanted.filename, title=wanted.title, length=wanted.length, metadata=wanted.metadata, concat=wanted.concat
+        wanted.filename,
+        title=wanted.title,
+        length=wanted.length,
+        claimed_sha256=digests.parse(request.headers, "Repr-Digest").get("sha256"),
+        metadata=wanted.metadata,
+        concat=wanted.concat,
     )
     intake = request.app[INTAKE]
     if wanted.parts is not None:
