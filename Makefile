@@ -34,7 +34,7 @@ lock: $(VENV)/test.done ## Pin the newest versions that pyproject.toml allows
 	scripts/lock
 
 clean: ## Remove everything that was installed or built; data in ./var stays
-	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/e2e/clients/node_modules .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/%.done: scripts/setup pyproject.toml requirements/%.txt
 	scripts/setup $*
