@@ -25,8 +25,9 @@ class Job:
         self._started_at: float | None = None
 
     def start(self) -> None:
-        """Its turn has come."""
-        self._started_at = time.monotonic()
+        """Its turn has come, perhaps again."""
+        self.offset = 0
+        self._started_at = self._started_at or time.monotonic()
 
     def hashed(self, offset: int) -> None:
         """The digest is known up to here."""

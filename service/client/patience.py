@@ -14,8 +14,7 @@ _chance = SystemRandom()
 class Patience:
     """That of one file: `retries` failures in a row without progress, and it is over.
 
-    `moves` counts whatever goes on in the whole run: who waits in a queue sees it move by the others' progress, and
-    what moves for nobody is not going to move for the next file.
+    `moves` counts whatever goes on in the whole run: what moves for nobody is not going to move for the next file.
     """
 
     def __init__(self, retries: int, moves: Callable[[], int]) -> None:
@@ -25,13 +24,11 @@ class Patience:
         self._moves_then = 0
         self._best = -1
 
-    def note(self, offset: int) -> bool:
-        """Where the upload is; whether it is further than ever: that is progress."""
-        if offset <= self._best:
-            return False
-        self._best = offset
-        self._failures = 0
-        return True
+    def note(self, offset: int) -> None:
+        """Where the upload is; further than ever is progress."""
+        if offset > self._best:
+            self._best = offset
+            self._failures = 0
 
     def start_over(self) -> None:
         """The upload begins anew, and so does what counts as progress."""
@@ -43,8 +40,6 @@ class Patience:
         Raises:
             Problem: there is no next try.
         """
-        if trouble.is_queue and self._moves() != self._moves_then:
-            self._failures = 0
         if self._failures == 0:
             self._moves_then = self._moves()
         if self._failures >= self._retries:

@@ -9,7 +9,7 @@ class Trouble(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.is_queue = is_queue
-        """The service is there and takes no more at once; whoever is before us goes on meanwhile."""
+        """The service has as many uploads at once as it takes."""
 
 
 class Problem(Exception):

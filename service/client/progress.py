@@ -14,8 +14,8 @@ from service.client.job import Job
 
 REDRAW_S = 0.1
 SPEED_OVER_S = 5.0
-BAR_COLUMNS = 20
-FACTS_COLUMNS = 46
+BAR_COLUMNS = 16
+FACTS_COLUMNS = 24
 
 COLOURS = {"uploaded": "\x1b[32m", "skipped": "\x1b[33m", "failed": "\x1b[31m"}
 PLAIN = "\x1b[0m"
@@ -57,6 +57,11 @@ class Show:
         """A file's turn has come."""
         if self._bars:
             self._bars.running.append(job)
+
+    def put_back(self, job: Job) -> None:
+        """A file has to wait for another turn."""
+        if self._bars:
+            self._bars.running.remove(job)
 
     def wait(self, job: Job, why: str, wait_s: float) -> None:
         """A file waits for its next try."""
@@ -159,13 +164,11 @@ class Bars:
         return self._bar_line(shown(job.found.path), job.offset, job.found.size, facts, columns)
 
     def _total_line(self, columns: int) -> str:
-        now_at = [job.offset for job in self.running if not job.is_hashing]
-        done = self._settled_bytes + sum(now_at)
-        speed = self._speed()
-        facts = f"{size_text(done)} of {size_text(self._all_bytes)}"
-        if speed:
-            facts += f"  {size_text(speed)}/s  {_time_text((self._all_bytes - done) / speed)} left"
+        done = self._settled_bytes + sum(job.offset for job in self.running if not job.is_hashing)
         name = f"{self._settled} of {len(self._jobs)} files"
+        if speed := self._speed():
+            name += f", {size_text(speed)}/s, {_time_text((self._all_bytes - done) / speed)} left"
+        facts = f"{size_text(done)} of {size_text(self._all_bytes)}"
         return self._bar_line(name, done, self._all_bytes, facts, columns)
 
     def _speed(self) -> float:
@@ -181,7 +184,7 @@ class Bars:
         part = min(1.0, done / size) if size else 1.0
         filled = int(part * BAR_COLUMNS)
         bar = self._marks[0] * filled + self._marks[1] * (BAR_COLUMNS - filled)
-        room = max(8, columns - BAR_COLUMNS - FACTS_COLUMNS - 8)
+        room = max(8, columns - BAR_COLUMNS - FACTS_COLUMNS - len("  100%  "))
         return fit(f"{fit(name, room, is_padded=True)} {bar} {part:4.0%}  {facts}", columns)
 
 

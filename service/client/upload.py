@@ -1,7 +1,8 @@
 """Uploads many files, a few at a time: each is hashed, looked for, sent, resumed as often as it takes, and verified."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,18 +81,21 @@ class Run:
         self._api = api
         self._show = show
         self._moves = 0
+        self._workers = 0
         self._hopeless: Problem | None = None
         self._digests: dict[str, asyncio.Lock] = {}
 
     async def all(self, jobs: Iterable[Job]) -> None:
         """Every job to its end, a few at a time."""
-        queue = iter(jobs)
+        queue = deque(jobs)
+        self._workers = self._options.jobs
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._options.jobs):
+            for _ in range(self._workers):
                 group.create_task(self._work(queue))
 
-    async def _work(self, queue: Iterator[Job]) -> None:
-        for job in queue:
+    async def _work(self, queue: deque[Job]) -> None:
+        while queue:
+            job = queue.popleft()
             job.start()
             self._show.start(job)
             try:
@@ -99,11 +103,16 @@ class Run:
                     raise self._hopeless or Problem("unreadable", job.found.problem or "")
                 await self._settle(job)
                 self._note_move()
+            except Trouble:
+                queue.append(job)
+                self._show.put_back(job)
+                return
             except Problem as problem:
                 if problem.is_for_all:
                     self._hopeless = problem
                 job.fail(problem)
             self._show.end(job)
+        self._workers -= 1
 
     async def _settle(self, job: Job) -> None:
         """Bring one file to the service, or find it there."""
@@ -137,11 +146,18 @@ class Run:
         return track
 
     async def _patiently(self, job: Job, patience: Patience, step: Callable[[], Awaitable[T]]) -> T:
-        """Do `step` until there is no trouble with it."""
+        """Do `step` until there is no trouble with it.
+
+        Raises:
+            Trouble: the service takes fewer files at once than we send. The others go on, and come back to this one.
+        """
         while True:
             try:
                 return await step()
             except Trouble as trouble:
+                if trouble.is_queue and self._workers > 1:
+                    self._workers -= 1
+                    raise
                 wait_s = patience.wait_s(trouble)
                 self._show.wait(job, trouble.detail, wait_s)
                 await asyncio.sleep(wait_s)
@@ -198,12 +214,15 @@ class Transfer:
 
     async def _append(self, offset: int) -> Standing:
         assert self._upload_id is not None
-        if self._patience.note(offset):
-            self._moved()
+        self._patience.note(offset)
         self._job.stand(offset)
         chunks = self._source.chunks(offset)
-        await self._api.send(self._upload_id, offset, self._source.size, chunks, self._job.send)
+        await self._api.send(self._upload_id, offset, self._source.size, chunks, self._sent)
         return await self._api.look(self._upload_id)
+
+    def _sent(self, offset: int) -> None:
+        self._job.send(offset)
+        self._moved()
 
     def _lose(self, gone: Gone) -> None:
         """Begin anew, unless the service does not want the content, or loses every upload.
