@@ -126,7 +126,7 @@ def read_boot_id() -> str:
 
 async def _sweep(app: web.Application) -> AsyncIterator[None]:
     days = app[SETTINGS].trash_days
-    sweeper = Sweeper(app[DATABASE], app[BLOBS], trash_days=days, open_blobs=app[OPEN_BLOBS])
+    sweeper = Sweeper(app[DATABASE], app[BLOBS], trash_days=days, open_blobs=app[OPEN_BLOBS], intake=app[INTAKE])
     task = asyncio.create_task(sweep_for_ever(sweeper, SWEEP_INTERVAL_S))
     yield
     task.cancel()

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from service.catalogue import tracks
+from service.catalogue import clock, tracks
 from service.catalogue.database import Database
 from service.catalogue.tracks import NewTrack
 from service.errors import NotFound, QuotaExceeded, TooManyUploads, UploadExpired
@@ -46,6 +46,8 @@ class Upload:
 
 
 COLUMNS = ", ".join(f'"{each.name}"' for each in fields(Upload))
+REMEMBERED = clock.DAY
+"""How long at least an upload that has ended is known to have been there: who asks is told so, a 410."""
 
 
 def _upload(row: sqlite3.Row) -> Upload:
@@ -197,8 +199,11 @@ def end(
     if row is None:
         return False
     connection.execute(
-        "UPDATE uploads SET state = ?, reserved_bytes = 0, updated_at = ?, problem = ? WHERE upload_id = ?",
-        (state, now, orjson.dumps(problem, default=str).decode() if problem else None, upload_id),
+        """
+        UPDATE uploads SET state = ?, reserved_bytes = 0, updated_at = ?, expires_at = max(expires_at, ?), problem = ?
+        WHERE upload_id = ?
+        """,
+        (state, now, now + REMEMBERED, orjson.dumps(problem, default=str).decode() if problem else None, upload_id),
     )
     connection.execute("UPDATE users SET reserved_bytes = reserved_bytes - ? WHERE user_id = ?", (row[1], row[0]))
     return True

@@ -1,20 +1,24 @@
-"""Removes what has had its time: tracks long in the trash, and blobs that no track has.
+"""Removes what has had its time: uploads, tracks long in the trash, and blobs that no track has.
 
-In two phases, so that a crash between any two lines only means that the next sweep goes on: the catalogue marks a blob
-``deleting``, in the transaction that forgets its last track; then the file goes; then the row.
+An unfinished upload is ended when its time is over, unless somebody is writing to it; one that ended before, and only
+answered questions since, is forgotten.
+
+Blobs go in two phases, so that a crash between any two lines only means that the next sweep goes on: the catalogue
+marks a blob ``deleting``, in the transaction that forgets its last track; then the file goes; then the row.
 """
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from service.catalogue import blobs as blob_rows
-from service.catalogue import clock, tracks
+from service.catalogue import clock, tracks, uploads
 from service.catalogue.database import Database
 from service.errors import YarrrError
 from service.storage.local import LocalBlobs
 from service.storage.open_blobs import OpenBlobs
+from service.uploads.intake import Intake
 
 logger = logging.getLogger(__name__)
 
@@ -28,27 +32,48 @@ class Swept:
 
     tracks: int = 0
     blobs: int = 0
+    uploads: int = 0
+    forgotten: int = 0
 
 
 class Sweeper:
-    """Sweeps when asked. `open_blobs` may be left out where nothing is served, as on the command line."""
+    """Sweeps when asked. `open_blobs` may be left out where nothing is served, and `intake` where nothing is taken."""
 
     def __init__(
-        self, database: Database, blobs: LocalBlobs, *, trash_days: float, open_blobs: OpenBlobs | None = None
+        self,
+        database: Database,
+        blobs: LocalBlobs,
+        *,
+        trash_days: float,
+        open_blobs: OpenBlobs | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._open_blobs = open_blobs
+        self._intake = intake
         self._trash_days = trash_days
 
     async def sweep(self, now: int | None = None) -> Swept:
         """Remove everything whose time is over at `now`, in microseconds."""
+        now = clock.now() if now is None else now
         swept = Swept()
-        swept.tracks = await self._purge_trash(
-            (clock.now() if now is None else now) - int(self._trash_days * clock.DAY)
-        )
+        if self._intake is not None:
+            await self._expire(self._intake, now, swept)
+        swept.tracks = await self._purge_trash(now - int(self._trash_days * clock.DAY))
         swept.blobs = await self._delete_blobs()
         return swept
+
+    async def _expire(self, intake: Intake, now: int, swept: Swept) -> None:
+        """What is left over, because there is very much of it, is for the next sweep."""
+        over = await uploads.expired(self._database, now)
+        for upload in over:
+            if upload.state == "receiving":
+                swept.uploads += await intake.expire(upload.upload_id, now)
+        ended = [upload.upload_id for upload in over if upload.state != "receiving"]
+        for start in range(0, len(ended), BATCH):
+            await self._database.write(partial(uploads.forget, upload_ids=ended[start : start + BATCH]))
+        swept.forgotten = len(ended)
 
     async def _purge_trash(self, trashed_before: int) -> int:
         count, purged = 0, BATCH
@@ -88,7 +113,7 @@ async def sweep_for_ever(sweeper: Sweeper, interval_s: float) -> None:
         try:
             swept = await sweeper.sweep()
             if swept != Swept():
-                logger.info("swept %d tracks and %d blobs", swept.tracks, swept.blobs)
+                logger.info("swept %s", ", ".join(f"{count} {what}" for what, count in asdict(swept).items() if count))
         except YarrrError as error:
             logger.error("the sweep failed: %s", error)
         await asyncio.sleep(interval_s)

@@ -215,9 +215,10 @@ async def test_the_newest_open_upload_of_a_name_is_found(database):
 
 async def test_what_is_over_is_found_and_forgotten_but_never_while_it_receives(database):
     open_, ended = await create(database, upload_of(1)), await create(database, upload_of(2))
-    await create(database, upload_of(3, expires_at=1000))
     await database.write(lambda connection: uploads.end(connection, ended.upload_id, "refused", now=2))
-    over = await uploads.expired(database, 100)
+    assert [each.upload_id for each in await uploads.expired(database, 100)] == [open_.upload_id]
+    await create(database, upload_of(3, expires_at=10**15))
+    over = await uploads.expired(database, 2 + uploads.REMEMBERED)
     assert {each.upload_id for each in over} == {open_.upload_id, ended.upload_id}
     await database.write(lambda connection: uploads.forget(connection, [each.upload_id for each in over]))
     assert await uploads.find(database, open_.upload_id) is not None

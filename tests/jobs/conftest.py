@@ -1,0 +1,5 @@
+"""The sweeper works on what the intake leaves."""
+
+from tests.uploads.conftest import make_place, place
+
+__all__ = ["make_place", "place"]
