@@ -32,6 +32,7 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/openapi.yaml", docs.Yaml)
     router.add_view("/openapi.json", docs.Json)
     router.add_view("/docs", docs.Explorer)
+    router.add_view("/", pages.Home)
     router.add_view("/problems/{code}", pages.ProblemHelp)
     router.add_view("/static/{name:.+}", static.Static)
     if app[SETTINGS].frontend_url is not None:

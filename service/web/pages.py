@@ -34,9 +34,9 @@ def environment() -> jinja2.Environment:
 
 
 def render(request: web.Request, name: str, *, status: int = 200, **context: Any) -> web.Response:
-    """The page `name`. Templates also get ``identity`` (whom `identify` found, or None) and ``path``."""
+    """The page `name`. Templates also get ``identity`` (whom `identify` found, or None), ``path`` and ``query``."""
     template = request.app[PAGES].get_template(name)
-    text = template.render(identity=request.get(IDENTITY), path=request.path, **context)
+    text = template.render(identity=request.get(IDENTITY), path=request.path, query=request.query, **context)
     headers = {"Cache-Control": "private, no-store", "Vary": "Accept, Cookie"}
     return web.Response(status=status, text=text, content_type="text/html", headers=headers)
 
