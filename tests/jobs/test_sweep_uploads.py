@@ -11,6 +11,7 @@ from service.uploads.intake import Request
 from tests.uploads.conftest import Bytes
 
 LIFE = 86_400 * clock.SECOND
+HOUR = 3600 * clock.SECOND
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def sweeper(place):
 @pytest.fixture
 def later():
     """The moment an upload of now has expired."""
-    return clock.now() + LIFE + clock.SECOND
+    return clock.now() + LIFE + HOUR
 
 
 async def begin(place, content, **more):
@@ -35,7 +36,7 @@ async def test_an_unfinished_upload_ends_and_gives_back_what_it_had(place, sweep
     content = content_of("vbr")
     upload = await begin(place, content)
     assert place.account == (0, len(content), 0)
-    assert await sweeper.sweep(later - 2 * clock.SECOND) == Swept()
+    assert await sweeper.sweep(later - 2 * HOUR) == Swept()
     assert place.states == ["receiving"]
     assert await sweeper.sweep(later) == Swept(uploads=1)
     assert (place.states, place.account, place.spool_files) == (["expired"], (0, 0, 0), [])
@@ -50,14 +51,14 @@ async def test_an_expired_upload_is_gone_for_a_while_and_then_unknown(place, swe
     assert await sweeper.sweep() == Swept()
     with pytest.raises(UploadExpired):
         await place.intake.look(place.user_id, upload.upload_id)
-    assert await sweeper.sweep(clock.now() + uploads.REMEMBERED + clock.SECOND) == Swept(forgotten=1)
+    assert await sweeper.sweep(clock.now() + uploads.REMEMBERED + HOUR) == Swept(forgotten=1)
     with pytest.raises(NotFound):
         await place.intake.look(place.user_id, upload.upload_id)
 
 
 async def test_a_finished_upload_is_forgotten_and_its_track_stays(place, sweeper, content_of, later):
     row = await place.upload(content_of("vbr"))
-    assert await sweeper.sweep(later - 2 * clock.SECOND) == Swept()
+    assert await sweeper.sweep(later - 2 * HOUR) == Swept()
     assert await sweeper.sweep(later) == Swept(forgotten=1)
     assert place.rows("uploads") == []
     assert [each["track_id"] for each in place.rows("tracks")] == [row["track_id"]]
@@ -70,7 +71,7 @@ async def test_a_finished_upload_answers_for_a_whole_life_however_long_it_took(p
     await place.database.write(lambda connection: connection.execute("UPDATE uploads SET expires_at = 1"))
     rest = Request(Bytes(content[upload.offset :]), offset=upload.offset)
     await place.intake.append(place.user_id, upload.upload_id, rest)
-    assert await sweeper.sweep(clock.now() + LIFE - clock.SECOND) == Swept()
+    assert await sweeper.sweep(clock.now() + LIFE - HOUR) == Swept()
 
 
 async def test_an_append_moves_the_end_forward(place, sweeper, content_of, later):
@@ -79,7 +80,7 @@ async def test_an_append_moves_the_end_forward(place, sweeper, content_of, later
     await place.database.write(lambda connection: connection.execute("UPDATE uploads SET expires_at = 1"))
     more = Request(Bytes(content[upload.offset : upload.offset + 10]), offset=upload.offset)
     outcome = await place.intake.append(place.user_id, upload.upload_id, more)
-    assert outcome.upload.expires_at > clock.now() + LIFE - 60 * clock.SECOND
+    assert outcome.upload.expires_at > clock.now() + LIFE - HOUR
     assert await sweeper.sweep(clock.now()) == Swept()
     assert (await place.intake.look(place.user_id, upload.upload_id)).upload.offset == upload.offset + 10
 
