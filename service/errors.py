@@ -28,6 +28,7 @@
     │   ├── QuotaExceeded
     │   ├── StorageFull
     │   └── StorageFailed
+    │       └── DatabaseFull
     ├── AccessError
     │   ├── Unauthenticated
     │   ├── Forbidden
@@ -213,6 +214,12 @@ class StorageFailed(StorageError):
     """The disk failed a write or a flush; nothing that was not acknowledged can be trusted."""
 
     code = "storage-failed"
+
+
+class DatabaseFull(StorageFailed):
+    """The disk has no room for the database: a failed transaction, and for the client a full disk."""
+
+    code = StorageFull.code
 
 
 class AccessError(YarrrError):

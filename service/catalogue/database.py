@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 import aiosqlite
 
-from service.errors import StorageFailed
+from service.errors import DatabaseFull, StorageFailed
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -84,6 +84,8 @@ def write_together(connection: sqlite3.Connection, works: Sequence[Work]) -> lis
             try:
                 results.append(work(connection))
             except Exception as error:
+                if not connection.in_transaction:  # the file failed, and SQLite itself has undone everything
+                    raise
                 connection.execute("ROLLBACK TO work")
                 results.append(error)
             connection.execute("RELEASE work")
@@ -101,6 +103,8 @@ def _write_alone(connection: sqlite3.Connection, work: Work) -> Any:
         try:
             result = work(connection)
         except Exception as error:
+            if not connection.in_transaction:
+                raise
             connection.execute("ROLLBACK")
             return error
         connection.execute("COMMIT")
@@ -117,7 +121,8 @@ def is_of_the_file(error: Exception) -> bool:
 
 
 def _failure(error: Exception, detail: str) -> StorageFailed:
-    failure = StorageFailed(detail)
+    is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    failure = DatabaseFull("The disk has no room for the database.") if is_full else StorageFailed(detail)
     failure.__cause__ = error
     return failure
 

@@ -16,7 +16,7 @@ from ulid import ULID
 from service.catalogue import clock, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
-from service.errors import Refused, StorageFailed, StorageFull, YarrrError
+from service.errors import DatabaseFull, Refused, StorageFailed, StorageFull, YarrrError
 from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.local import LocalBlobs
@@ -136,11 +136,18 @@ class Ends:
         else:
             self._health.note_failure()
             answer = StorageFailed("The disk failed to store the upload.")
-        if append.durable_offset or append.is_announced:
-            await _ignore(run_in(self._pool, append.rewind))
-        else:
+        await _ignore(run_in(self._pool, append.rewind))  # first of all, so that the database finds room again
+        if not (append.durable_offset or append.is_announced):
             await self._end(append.upload, "refused", answer, append.discard)
         return answer
+
+    async def undo(self, append: Append, writer: Writer, error: DatabaseFull) -> None:
+        """The database had no room: surely nothing was committed. An upload that nobody knows goes and makes room."""
+        await writer.rest()
+        if not (append.durable_offset or append.is_announced):
+            await _ignore(run_in(self._pool, partial(self._blobs.delete, append.upload.upload_id)))
+            await _ignore(run_in(self._pool, append.rewind))
+            await _ignore(self._end(append.upload, "refused", error, append.discard))
 
     async def end(self, upload: Upload, state: str, discard: Callable[[], None]) -> None:
         """End an upload that nobody is writing to: terminated or expired."""

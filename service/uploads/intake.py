@@ -23,6 +23,7 @@ from service.catalogue.uploads import Upload
 from service.errors import (
     BodyError,
     ContentMismatch,
+    DatabaseFull,
     InconsistentUploadLength,
     NotFound,
     OffsetMismatch,
@@ -296,15 +297,21 @@ class Intake:
         )
 
     async def _add(self, upload: Upload) -> None:
-        await self._database.write(
-            partial(
-                uploads.create,
-                upload=upload,
-                default_quota_bytes=self._settings.quota_bytes,
-                quota_tracks=self._settings.quota_tracks,
-                max_open_uploads=self._settings.max_open_uploads_per_user,
-            )
+        work = partial(
+            uploads.create,
+            upload=upload,
+            default_quota_bytes=self._settings.quota_bytes,
+            quota_tracks=self._settings.quota_tracks,
+            max_open_uploads=self._settings.max_open_uploads_per_user,
         )
+        try:
+            await self._database.write(work)
+        except DatabaseFull:
+            raise
+        except StorageFailed:
+            self._health.note_failure()
+            raise
+        self._free_space.note(upload.length or 0)
 
     async def _settled(self, user_id: str, upload_id: str) -> Upload:
         """The upload with every byte that is there flushed and counted. The caller holds it, so nobody writes.
@@ -398,6 +405,9 @@ class Intake:
                 raise
             except OSError as error:
                 raise await self._to_the_end(self._ends.fail(append, writer, error)) from error
+            except DatabaseFull as error:
+                await self._to_the_end(self._ends.undo(append, writer, error))
+                raise
             except StorageFailed:
                 # The transaction failed. If the blob is there already, the next start finishes what this could not.
                 self._health.note_failure()

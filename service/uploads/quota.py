@@ -72,6 +72,10 @@ class FreeSpace:
         if self._free_bytes - size < self._reserve_bytes:
             raise StorageFull("The disk has no room for this upload.")
 
+    def note(self, size: int) -> None:
+        """So much is going to be written: until the disk is asked again, it counts as gone."""
+        self._free_bytes -= size
+
 
 class Allowance:
     """How far one upload may grow. An upload of unknown length reserves its quota in steps as it grows."""
@@ -83,6 +87,7 @@ class Allowance:
         self._database = database
         self._settings = settings
         self._free_space = free_space
+        self._checked = upload.offset
 
     async def make_room(self, offset: int) -> None:
         """See that the upload may grow to `offset`.
@@ -91,6 +96,9 @@ class Allowance:
             TooLarge: over ``max_upload_bytes``.
             QuotaExceeded, StorageFull: no room.
         """
+        if offset - self._checked >= RESERVE_STEP_BYTES:  # the disk may have been filled by others meanwhile
+            self._free_space.check()
+            self._checked = offset
         if self._is_known or offset <= self._reserved:
             return
         limit = self._settings.max_upload_bytes

@@ -230,6 +230,8 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
 )
 """Every error of the domain and its form on the wire."""
 
+PROBLEMS[errors.DatabaseFull] = PROBLEMS[errors.StorageFull]
+
 HTTP_PROBLEMS: dict[int, Problem] = {
     400: Problem("bad-request", 400, "Bad request", "The request does not follow the rules of HTTP."),
     403: PROBLEMS[errors.Forbidden],
@@ -333,6 +335,8 @@ async def problems_middleware(request: web.Request, handler: Handler) -> web.Str
     except YarrrError as error:
         if request.get(STARTED):
             raise ConnectionResetError(f"{error.code} after the response began") from error
+        if isinstance(error, errors.StorageFailed | errors.StorageFull):
+            logger.error("%s (%s)", error, error.__cause__ or error.code)
         return answer_to(request, error)
     except web.HTTPException as exception:
         if exception.status < 400 or request.get(STARTED):

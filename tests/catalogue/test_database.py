@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from service.catalogue.database import MAX_GROUP, Database, write_together
-from service.errors import NotFound, StorageFailed
+from service.errors import DatabaseFull, NotFound, StorageFailed
 
 
 @pytest.fixture
@@ -93,8 +93,13 @@ async def test_a_full_database_is_a_failed_storage(numbers):
     await numbers.write(lambda connection: connection.execute("CREATE TABLE filler (bytes BLOB)"))
     pages = await numbers.write(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
     await numbers.write(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}"))
-    with pytest.raises(StorageFailed):
-        await numbers.write(lambda connection: connection.execute("INSERT INTO filler VALUES (zeroblob(100000))"))
+    fill = "INSERT INTO filler VALUES (zeroblob(100000))"
+    with pytest.raises(DatabaseFull):
+        await numbers.write(lambda connection: connection.execute(fill))
+    outcomes = await asyncio.gather(
+        *(numbers.write(lambda connection: connection.execute(fill)) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(each) for each in outcomes] == [DatabaseFull] * 3
     await numbers.write(lambda connection: connection.execute("PRAGMA max_page_count = 1000000"))
     await numbers.write(insert(1))
     assert await all_numbers(numbers) == [1]

@@ -16,6 +16,7 @@ from service.errors import (
     BodyTimeout,
     ClientGone,
     DamagedAudio,
+    DatabaseFull,
     DigestMismatch,
     InconsistentUploadLength,
     NotAnMp3,
@@ -421,6 +422,46 @@ async def test_a_failed_flush_takes_an_upload_back_to_what_was_told(place, fault
     assert track["sha256"] == hashlib.sha256(song).digest()
 
 
+async def test_a_database_that_cannot_begin_an_upload_is_a_failure_of_the_disk(place, song, monkeypatch):
+    def fail(*arguments, **more):
+        raise StorageFailed("The database could not commit.")
+
+    monkeypatch.setattr(uploads, "create", fail)
+    for _ in range(3):
+        with pytest.raises(StorageFailed):
+            await place.upload(song)
+    assert not place.intake.is_healthy()
+
+
+async def test_a_full_database_at_the_end_gives_the_room_back(place, song, monkeypatch):
+    def fail(*arguments, **more):
+        raise DatabaseFull("The disk has no room for the database.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads, "finish", fail)
+        with pytest.raises(DatabaseFull):
+            await place.upload(song)
+    assert place.spool_files == place.blob_files == []
+    assert place.states == ["refused"]
+    assert place.account == (0, 0, 0)
+    assert place.intake.is_healthy()
+
+
+async def test_a_full_database_is_not_a_sick_one(place, song):
+    pages = await place.database.write(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+    await place.database.write(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}"))
+    full = []
+    for _ in range(200):
+        try:
+            await place.create(1)
+        except DatabaseFull as error:
+            full.append(error)
+        except TooManyUploads:
+            break
+    assert place.intake.is_healthy()
+    assert full
+
+
 async def test_a_directory_that_cannot_be_flushed_leaves_no_blob(place, song, monkeypatch):
     def fail(directory):
         raise BROKEN
@@ -517,9 +558,13 @@ async def test_a_disk_under_its_reserve_takes_no_upload(make_place, change_setti
     assert place.rows("uploads") == []
 
 
-async def test_the_disk_runs_into_its_reserve_while_an_upload_comes(make_place, change_settings, song, monkeypatch):
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_disk_runs_into_its_reserve_while_an_upload_comes(
+    make_place, change_settings, song, monkeypatch, known
+):
     place = await make_place(change_settings(free_space_reserve_bytes=1000))
-    upload = await place.create(None)
+    monkeypatch.setattr("service.uploads.quota.RESERVE_STEP_BYTES", 50_000)
+    upload = await place.create(len(song) if known else None)
     monkeypatch.setattr(Spool, "free_bytes", lambda self: 500)
     monkeypatch.setattr("service.uploads.quota.FREE_SPACE_FRESH_S", 0.0)
     with pytest.raises(StorageFull):

@@ -55,3 +55,13 @@ def test_the_disk_is_asked_again_soon(tmp_path, monkeypatch):
     space._asked_at -= 1.0
     with pytest.raises(StorageFull):
         space.check()
+
+
+def test_what_was_just_admitted_counts_as_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(Spool, "free_bytes", lambda self: 1000)
+    space = FreeSpace(Spool(tmp_path / "spool"), 400)
+    space.check(500)
+    space.note(500)
+    space.check(100)
+    with pytest.raises(StorageFull):
+        space.check(101)
