@@ -112,6 +112,11 @@ class Ledger:
             if track is not None and (track["sha256"], track["size"]) != (content.sha256, content.size):
                 self.wrong.append(f"{client}: the receipt of {track_id} is not of what was sent")
 
+    def forget_since(self, moment: float) -> None:
+        """The power was gone by then: whatever came later, no real client would have seen."""
+        with self._lock:
+            self.receipts[:] = [each for each in self.receipts if each.came_at < moment]
+
     def refuse(self, client: str, answer: Answer) -> None:
         """The answer is no receipt."""
         with self._lock:

@@ -56,7 +56,11 @@ class PowerDisk:
         _run("mount", "-o", "loop", self._image, self.path)
 
     def fail(self) -> None:
-        """The power is gone: what was not flushed will never reach the disk, and every flush fails from now on."""
+        """The power is gone: what was not flushed will never reach the disk.
+
+        The kernel takes some milliseconds for it, in which a flush that had begun may be told as done and is lost. So
+        only what was told before the call counts; from its end on every flush fails.
+        """
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, SHUTDOWN, NO_LOG_FLUSH)

@@ -46,7 +46,8 @@ class Summary:
 class Runner:
     """Crashes a server under load, again and again.
 
-    `crash` ends the process, in whatever way; `repair` makes the disk usable for the next start, if it has to be.
+    `crash` ends the process, in whatever way, and returns the moment (``time.monotonic()``) from which on no answer
+    counts, if there is one; `repair` makes the disk usable for the next start, if it has to be.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Runner:
         seed: str,
         kinds: Iterable[type[Client]] = KINDS,
         max_bytes: int = 8 << 20,
-        crash: Callable[[], None] | None = None,
+        crash: Callable[[], float | None] | None = None,
         repair: Callable[[], None] = lambda: None,
     ) -> None:
         self.summary = Summary(seed)
@@ -92,9 +93,11 @@ class Runner:
         known = len(receipts)
         self._crowd.open_gate()
         time.sleep(EARLIEST_CRASH_S * (LATEST_CRASH_S / EARLIEST_CRASH_S) ** self._random.random())
-        self._crash()
+        moment = self._crash()
         self.summary.crashes += 1
         self._crowd.close_gate()
+        if moment is not None:
+            self.summary.ledger.forget_since(moment)
         self._repair()
         findings += self._data.check_stopped(receipts)
         while self._random.random() < CRASHED_STARTS:

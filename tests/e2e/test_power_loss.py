@@ -14,7 +14,7 @@ ROUNDS = int(os.environ.get("YARRR_TEST_POWER_ROUNDS", "8"))
 SEED = os.environ.get("YARRR_TEST_CRASH_SEED") or secrets.token_hex(4)
 DISK_BYTES = 256 << 20
 MAX_FILE_BYTES = 512 << 10
-DARK_S = 0.05  # between the end of the disk and the end of the process: a receipt given now would be a lie
+DARK_S = 0.05  # the process sees its disk fail before it ends; what it says then is checked for its status only
 
 WHY_NOT = disk.why_not()
 pytestmark = [
@@ -36,10 +36,12 @@ def make_runner(make_server, tmp_path):
             server = make_server(start=False, data_dir=power.path / "data", command=command, **{**SETTINGS, **settings})
             servers.append(server)
 
-            def crash() -> None:
+            def crash() -> float:
+                moment = time.monotonic()
                 power.fail()
                 time.sleep(DARK_S)
                 server.kill()
+                return moment
 
             return Runner(
                 server,
