@@ -24,8 +24,8 @@ format: $(VENV)/test.done ## Format, and fix what can be fixed
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-crash-long: $(VENV)/test.done ## 200 cycles of the crash test (the normal run has 40)
-	YARRR_TEST_CRASH_CYCLES=200 $(PYTHON) -m pytest tests/e2e/test_crash.py --timeout 3600
+crash-long: $(VENV)/test.done ## 200 crashes and 60 power losses under load (the normal run has 40 and 8)
+	YARRR_TEST_CRASH_CYCLES=200 YARRR_TEST_POWER_ROUNDS=60 $(PYTHON) -m pytest tests/e2e/test_crash.py tests/e2e/test_power_loss.py
 
 bench: $(VENV)/bench.done ## Measure the service beside its peers (about 20 minutes)
 	$(PYTHON) -m bench

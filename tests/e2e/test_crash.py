@@ -4,17 +4,26 @@
 earlier run (not its timing).
 """
 
+import itertools
 import os
+import random
 import secrets
+import signal
 import sys
+import time
 
 import pytest
 
+from tests.crash.check import DataDirectory
+from tests.crash.clients import Connection, Content, Contents, Interrupted, Ledger
 from tests.crash.runner import SETTINGS, Runner
+from tests.e2e.conftest import Server
 
 CYCLES = int(os.environ.get("YARRR_TEST_CRASH_CYCLES", "40"))
 SEED = os.environ.get("YARRR_TEST_CRASH_SEED") or secrets.token_hex(4)
 MAX_START_S = 2.0
+EVERY = 1 if CYCLES >= 200 else 4
+LONG = pytest.mark.skipif(CYCLES < 200, reason="only in the long run, make crash-long")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("crash")]
 
@@ -55,3 +64,50 @@ def test_kill_9_under_load_loses_nothing_and_leaves_nothing(make_runner, capsys)
 def test_the_crash_test_sees_a_service_that_breaks_its_promise(make_runner, broken, kind):
     summary = make_runner(broken=broken).run(8, until=lambda findings: bool(getattr(findings, kind)))
     assert getattr(summary.findings, kind), f"{summary}\n{summary.findings}"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("is_known", [False, pytest.param(True, marks=LONG)], ids=["new bytes", "known bytes"])
+def test_every_point_of_an_upload_is_a_good_one_to_die(make_server, tmp_path, is_known, capsys):
+    server = make_server(start=False, **SETTINGS)
+    data = DataDirectory(server.data_dir, tmp_path / "scratch")
+    contents, ledger, rng = Contents(SEED, max_bytes=300_000), Ledger(), random.Random(SEED)
+    known = contents.next(rng)
+    first = rng.randint(1, EVERY)
+    for point in itertools.count(first, EVERY):
+        server.command = (sys.executable, "-m", "tests.crash.points", str(point))
+        server.start()
+        assert not (findings := data.check_running(ledger.receipts)), f"{where(server)}\n{findings}"
+        connection = Connection(server.port, server.token)
+        content = known if is_known else contents.next(rng)
+        if is_known and point == first:
+            put(connection, content, ledger)
+        server.signal(signal.SIGUSR1)
+        time.sleep(0.02)  # until the signal is handled
+        is_alive = put(connection, content, ledger)
+        connection.close()
+        server.kill()
+        assert not (findings := data.check_stopped(ledger.receipts)), f"{where(server)}\n{findings}"
+        if is_alive:
+            break
+    with capsys.disabled():
+        print(f"\nkilled at one in {EVERY} of {point} points of an upload")
+    assert point > 20
+    assert len(ledger.receipts) == 1 + is_known
+
+
+def put(connection: Connection, content: Content, ledger: Ledger) -> bool:
+    """Upload; whether there is a receipt."""
+    headers = {"Content-Length": str(content.size)}
+    try:
+        answer = connection.request("PUT", "/spool/song.mp3", headers, [content.data])
+    except Interrupted:
+        return False
+    assert answer.status == 201, answer
+    ledger.acknowledge("put", answer.headers["location"].removeprefix("/tracks/"), content, answer.json())
+    return True
+
+
+def where(server: Server) -> str:
+    """The point at which the server has died."""
+    return next((line for line in reversed(server.log.splitlines()) if line.startswith("dead at")), "alive")

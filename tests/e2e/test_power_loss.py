@@ -12,7 +12,7 @@ from tests.crash.runner import SETTINGS, Runner
 
 ROUNDS = int(os.environ.get("YARRR_TEST_POWER_ROUNDS", "8"))
 SEED = os.environ.get("YARRR_TEST_CRASH_SEED") or secrets.token_hex(4)
-DISK_BYTES = 256 << 20
+DISK_BYTES = max(256, 8 * ROUNDS) << 20
 MAX_FILE_BYTES = 512 << 10
 DARK_S = 0.05  # the process sees its disk fail before it ends; what it says then is checked for its status only
 
