@@ -446,7 +446,7 @@ class Intake:
                 offset=upload.offset,
                 limit=upload.length,
                 make_room=allowance.make_room,
-                pending_limit=lambda: pending_limit(self._running.count),
+                pending_limit=self.read_limit,
                 progress=progress.note,
             )
         except (BodyError, asyncio.CancelledError):
@@ -482,6 +482,10 @@ class Intake:
         self._inspectors[append.upload.upload_id] = append.inspector
         while len(self._inspectors) > KEPT_INSPECTORS:
             self._inspectors.popitem(last=False)
+
+    def read_limit(self) -> int:
+        """How many bytes of one upload may be in memory at the moment."""
+        return pending_limit(self._running.count)
 
     def is_healthy(self) -> bool:
         """False when the disk failed several times within a minute."""

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-BUDGET_BYTES = 48 << 20
-MIN_PENDING_BYTES = 128 << 10
+BUDGET_BYTES = 24 << 20
+MIN_PENDING_BYTES = 64 << 10
 MAX_PENDING_BYTES = 4 << 20
 
 

@@ -50,6 +50,12 @@ def _judge_form(request: web.Request, length: int | None) -> None:
         raise InvalidHeader("In a form the digest belongs into the header of the file's part.", field="Content-Digest")
 
 
+def body_of(request: web.Request) -> RequestBody:
+    """The body of the request, in pieces as large as there is memory for at the moment."""
+    app = request.app
+    return RequestBody(request, app[SETTINGS].body_idle_timeout_s, app[INTAKE].read_limit)
+
+
 async def take_raw(request: web.Request, identity: Identity) -> sqlite3.Row:
     """Take the body as one mp3; its name is that of Content-Disposition, if there is one (RFC 6266).
 
@@ -58,7 +64,7 @@ async def take_raw(request: web.Request, identity: Identity) -> sqlite3.Row:
     """
     if request.content_type not in RAW_TYPES:
         raise UnsupportedMediaType("Send audio/mpeg or multipart/form-data.", accepted=[*RAW_TYPES, FORM_TYPE])
-    body = RequestBody(request, request.app[SETTINGS].body_idle_timeout_s)
+    body = body_of(request)
     _, parameters = parse_content_disposition(request.headers.get("Content-Disposition"))
     new = NewUpload(content_disposition_filename(parameters), length=request.content_length)
     return await take_whole(request.app, identity.user_id, body, request.headers, new)

@@ -2,11 +2,9 @@
 
 from aiohttp import web
 
-from service.keys import SETTINGS
 from service.uploads.intake import NewUpload
 from service.views.receipts import receipt
-from service.views.receiving import judge_upload, take_whole
-from service.web.body import RequestBody
+from service.views.receiving import body_of, judge_upload, take_whole
 from service.web.expect import judged
 from service.web.identity import require
 
@@ -18,7 +16,7 @@ class Spool(web.View):
         """Take the body as one mp3; 201 is its receipt."""
         await judged(self.request, judge_upload)
         identity = await require(self.request, "upload")
-        body = RequestBody(self.request, self.request.app[SETTINGS].body_idle_timeout_s)
+        body = body_of(self.request)
         new = NewUpload(self.request.match_info["filename"], length=self.request.content_length)
         row = await take_whole(self.request.app, identity.user_id, body, self.request.headers, new)
         return receipt(self.request, row)

@@ -26,8 +26,9 @@ from service.uploads.claims import Claims
 from service.uploads.intake import NewUpload, Outcome, Request
 from service.uploads.receive import Body
 from service.views.receipts import receipt_fields
+from service.views.receiving import body_of
 from service.web import csrf
-from service.web.body import EmptyBody, RequestBody, break_off, refuse_content_encoding
+from service.web.body import EmptyBody, break_off, refuse_content_encoding
 from service.web.drain import RETRY_AFTER_S
 from service.web.expect import judged
 from service.web.fields import combined
@@ -177,7 +178,7 @@ async def _create(request: web.Request, identity: Identity) -> Outcome:
     is_with_upload = request.body_exists and request.content_type == tus.CONTENT_TYPE
     if not is_with_upload and upload.length != 0:
         return Outcome(upload)
-    body: Body = _body(request) if is_with_upload else EmptyBody()
+    body: Body = body_of(request) if is_with_upload else EmptyBody()
     return await intake.start(upload, Request(body, offset=0, claims=claims, stop=partial(break_off, request)))
 
 
@@ -185,7 +186,7 @@ async def _append(request: web.Request, identity: Identity) -> Outcome:
     wanted = tus.parse_append(combined(request))
     upload_id = upload_id_of(request)
     append = Request(
-        _body(request),
+        body_of(request),
         offset=wanted.offset,
         length=wanted.length,
         claims=Claims(wanted.checksum),
@@ -213,10 +214,6 @@ def _part_ids(request: web.Request, urls: Iterable[str]) -> list[str]:
     if public_url := request.app[SETTINGS].public_url:
         hosts.add(urlsplit(public_url).netloc.lower())
     return [tus.upload_id_of(url, hosts) for url in urls]
-
-
-def _body(request: web.Request) -> RequestBody:
-    return RequestBody(request, request.app[SETTINGS].body_idle_timeout_s)
 
 
 def upload_id_of(request: web.Request) -> str:

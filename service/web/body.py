@@ -1,6 +1,8 @@
 """Bodies as they come from the network. Every way a network can fail becomes an error of ours here, and only here."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.streams import StreamReader
@@ -21,6 +23,11 @@ def break_off(request: web.Request) -> None:
         request.transport.abort()
 
 
+RECEIVE_BYTES = 256 << 10
+"""What asyncio takes from a socket in one call."""
+NARROW_BYTES = 64 << 10
+
+
 class EmptyBody:
     """The body of a request whose body does not count, or that has none."""
 
@@ -34,7 +41,12 @@ class EmptyBody:
 class RequestBody:
     """The whole body of a request."""
 
-    def __init__(self, request: web.Request, idle_timeout_s: float) -> None:
+    def __init__(
+        self, request: web.Request, idle_timeout_s: float, limit: Callable[[], int] = lambda: RECEIVE_BYTES
+    ) -> None:
+        """`limit` tells how many bytes one read may give at the moment."""
+        self._request = request
+        self._limit = limit
         self._content: StreamReader = request.content
         self._idle_timeout_s = idle_timeout_s
         self._is_broken = False
@@ -50,7 +62,11 @@ class RequestBody:
             raise ClientGone("The connection broke off.")
         try:
             async with asyncio.timeout(self._idle_timeout_s):
-                return await self._content.readany()
+                limit = self._limit()
+                if limit >= RECEIVE_BYTES:
+                    return await self._content.readany()
+                self._narrow()
+                return await self._content.read(limit)
         except TimeoutError:
             raise BodyTimeout("No bytes came for too long.") from None
         except (ConnectionError, asyncio.IncompleteReadError, ClientPayloadError):
@@ -58,6 +74,12 @@ class RequestBody:
             if rest := unread(self._content):
                 return rest
             raise ClientGone("The connection broke off.") from None
+
+    def _narrow(self) -> None:
+        """Receive less at once from now on: with hundreds of uploads it is these buffers that fill the memory."""
+        transport: Any = self._request.transport
+        if hasattr(transport, "max_size"):  # asyncio's own; there is no public way
+            transport.max_size = NARROW_BYTES
 
     def at_end(self) -> bool:
         """Whether the last byte has been read and the body is known to be over."""
