@@ -22,6 +22,7 @@ class LocalBlobs:
             (directory / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
         if durable:
             flush_directory(directory)
+            flush_directory(directory.parent)
 
     def path(self, key: str) -> Path:
         """Where the blob of `key` lies. Keys are ours: lower-case hex, never anything a client sent."""

@@ -26,6 +26,8 @@ class Spool:
         self.directory = directory
         self._durable = durable
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if durable:
+            flush_directory(directory.parent)
 
     def path(self, upload_id: str) -> Path:
         """Where the bytes of an upload lie. Upload ids are ours, never a name a client sent."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.storage.local import LocalBlobs
+from service.storage.spool import Spool
 
 KEY = "ab34" + "0" * 28
 
@@ -98,3 +99,16 @@ def test_nobody_else_may_look(blobs):
 def test_a_second_start_finds_its_blobs(blobs, part):
     blobs.adopt(part, KEY)
     assert LocalBlobs(blobs.directory).size(KEY) == 5
+
+
+@pytest.mark.parametrize("kind", [LocalBlobs, Spool])
+def test_the_name_of_a_new_directory_survives_a_power_loss(tmp_path, monkeypatch, kind):
+    seen, fsync = [], os.fsync
+
+    def note(descriptor):
+        seen.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    kind(tmp_path / "new")
+    assert tmp_path in seen
