@@ -147,4 +147,4 @@ def test_full_durability_flushes_and_relaxed_does_not(tmp_path, monkeypatch):
         part.sync()
         spool.flush()
         part.close()
-        assert len(flushed) == 2
+        assert len(flushed) == 3
