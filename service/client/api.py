@@ -22,7 +22,7 @@ APPEND_TYPE = "application/offset+octet-stream"
 
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 60
-FINISH_TIMEOUT_S = 300  # a large file's last bytes are flushed and its frames judged before the answer
+FINISH_BYTES_PER_S = 10_000_000  # at the very least: what is buffered is sent, flushed and judged before the answer
 MAX_ANSWER_BYTES = 1 << 20
 
 PASSING = frozenset({408, 409, 423, 425, 429, 500, 502, 503, 504, 507})
@@ -137,8 +137,8 @@ class Api:
                     yield chunk
                     position += len(chunk)
                     tell(position)
-                    timeout_s = self._stall_timeout_s if position < size else FINISH_TIMEOUT_S
-                    deadline.reschedule(loop.time() + timeout_s)
+                    finish_s = 0 if position < size else size / FINISH_BYTES_PER_S
+                    deadline.reschedule(loop.time() + self._stall_timeout_s + finish_s)
 
             async with self._session.patch(
                 self._url(f"/uploads/{upload_id}"),

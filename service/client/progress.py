@@ -14,6 +14,7 @@ from service.client.job import Job
 
 REDRAW_S = 0.1
 SPEED_OVER_S = 5.0
+LEAST_SPEED_OVER_S = 0.5
 BAR_COLUMNS = 16
 FACTS_COLUMNS = 24
 
@@ -165,7 +166,7 @@ class Bars:
 
     def _total_line(self, columns: int) -> str:
         done = self._settled_bytes + sum(job.offset for job in self.running if not job.is_hashing)
-        name = f"{self._settled} of {len(self._jobs)} files"
+        name = f"{self._settled}/{len(self._jobs)} files"
         if speed := self._speed():
             name += f", {size_text(speed)}/s, {_time_text((self._all_bytes - done) / speed)} left"
         facts = f"{size_text(done)} of {size_text(self._all_bytes)}"
@@ -178,7 +179,7 @@ class Bars:
         while now - self._sent[0][0] > SPEED_OVER_S:
             self._sent.popleft()
         (then, before), (_, after) = self._sent[0], self._sent[-1]
-        return (after - before) / (now - then) if now > then else 0.0
+        return (after - before) / (now - then) if now - then >= LEAST_SPEED_OVER_S else 0.0
 
     def _bar_line(self, name: str, done: int, size: int, facts: str, columns: int) -> str:
         part = min(1.0, done / size) if size else 1.0

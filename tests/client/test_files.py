@@ -1,5 +1,7 @@
 import hashlib
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -34,18 +36,14 @@ def test_a_folder_is_searched_for_mp3_files_to_its_bottom_in_order(tmp_path):
 
 
 def test_a_folder_deeper_than_calls_may_nest_is_searched(tmp_path):
-    here = os.getcwd()
-    os.chdir(tmp_path)
+    deepest = f"{tmp_path}/top" + "/d" * 1200
+    subprocess.run(["mkdir", "-p", deepest], check=True)
+    Path(deepest, "song.mp3").touch()
     try:
-        for _ in range(1200):
-            os.mkdir("d")
-            os.chdir("d")
-        open("song.mp3", "wb").close()
-        os.chdir(tmp_path)
-        (found,) = find(["d"])
-        assert found.path == "d/" * 1200 + "song.mp3"
+        (found,) = find([f"{tmp_path}/top"])
+        assert found.path == f"{deepest}/song.mp3"
     finally:
-        os.chdir(here)
+        subprocess.run(["rm", "-r", f"{tmp_path}/top"], check=True)
 
 
 def test_no_link_in_a_folder_is_followed(tmp_path):
@@ -137,15 +135,14 @@ async def test_a_file_that_changes_while_it_is_hashed_has_no_digest(song):
     def touch(_offset):
         os.utime(song)
 
-    with opened(song) as source:
-        with pytest.raises(Problem) as caught:
-            await source.digest(touch)
+    with opened(song) as source, pytest.raises(Problem) as caught:
+        await source.digest(touch)
     assert caught.value.code == "file-changed"
 
 
 def test_a_name_that_is_no_text_becomes_one(tmp_path):
-    path = os.fsencode(tmp_path) + b"/caf\xe9.mp3"
-    open(path, "wb").close()
-    (found,) = find([os.fsdecode(path)])
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp3")
+    path.touch()
+    (found,) = find([str(path)])
     with Source(found) as source:
         assert source.name == "caf�.mp3"

@@ -68,9 +68,8 @@ def test_a_shorter_memory_leaves_no_rest_of_a_longer_one(directory):
 
 
 def test_two_clients_do_not_fight_for_one_upload(directory):
-    with Memory(directory, SERVER, DIGEST):
-        with pytest.raises(Problem) as caught:
-            Memory(directory, SERVER, DIGEST)
+    with Memory(directory, SERVER, DIGEST), pytest.raises(Problem) as caught:
+        Memory(directory, SERVER, DIGEST)
     assert caught.value.code == "busy"
     Memory(directory, SERVER, DIGEST).close()
 

@@ -1,6 +1,7 @@
 import io
 import json
 import re
+import time
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_bars_are_drawn_over_themselves_below_what_was_told(screen):
     assert len(bars) == 3
     assert re.fullmatch(r"first\.mp3 +█{8}░{8}  50%  500\.0 kB of 1\.0 MB", bars[0])
     assert re.fullmatch(r"second\.mp3 +█{8}░{8}  50%  hashing", bars[1])
-    assert bars[2].startswith("0 of 2 files")
+    assert bars[2].startswith("0/2 files ")
     assert "500.0 kB of 4.0 MB" in bars[2]
 
     first.end("uploaded", "T1")
@@ -72,7 +73,7 @@ def test_bars_are_drawn_over_themselves_below_what_was_told(screen):
     assert told.startswith("uploaded  first.mp3  1.0 MB in")
     assert waits == "second.mp3: The connection broke off; again in 0.2 s"
     assert len(bars) == 2
-    assert bars[1].startswith("1 of 2 files")
+    assert bars[1].startswith("1/2 files ")
 
     second.fail(Problem("not-an-mp3", "This is text."))
     show.end(second)
@@ -198,3 +199,18 @@ def test_padding_fills_the_columns():
 )
 def test_sizes_read_well(size, text):
     assert size_text(size) == text
+
+
+def test_the_line_for_all_tells_speed_and_time_left_of_what_is_sent(screen, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    show = Show(screen, is_terminal=True)
+    job = job_of(size=11_000_000)
+    show.begin([job])
+    show.start(job)
+    job.stand(1_000_000)
+    show._bars.draw()
+    now[0] += 2
+    job.send(3_000_000)
+    show._bars.draw()
+    assert screen.lines[-1].startswith("0/1 files, 1.0 MB/s, 0:08 left ")
