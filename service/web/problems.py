@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp_request_id_logging import REQUEST_ID_KEY
+from yarl import URL
 
 from service import errors
 from service.errors import YarrrError
@@ -323,7 +324,8 @@ def answer_to(request: web.Request, error: YarrrError) -> web.Response:
     """
     wants_login = isinstance(error, errors.Unauthenticated) and request.method in ("GET", "HEAD")
     if wants_login and is_browser(request):
-        raise web.HTTPSeeOther(f"/login?next={quote(request.path_qs, safe='')}")
+        target = URL(f"/login?next={quote(request.path_qs, safe='')}", encoded=True)
+        raise web.HTTPSeeOther(target)
     return respond(request, problem_of(error), detail=error.detail, facts=error.facts)
 
 
