@@ -14,6 +14,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -34,6 +35,17 @@ class Metrics:
         self.storage_failures = Counter(
             "yarrr_storage_failures", "Writes or flushes the disk refused", registry=self.registry
         )
+
+    def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer. The labels of a series are looked up once, not for every request."""
+        key = (method, route, status)
+        series = self._series.get(key)
+        if series is None:
+            counter = self.requests.labels(method, route, str(status))
+            series = self._series[key] = counter, self.request_seconds.labels(route)
+        counter, histogram = series
+        counter.inc()
+        histogram.observe(seconds)
 
     def text(self) -> bytes:
         """The text exposition format of Prometheus."""

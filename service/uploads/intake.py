@@ -417,7 +417,10 @@ class Intake:
                 raise
             finally:
                 self._metrics.running_uploads.dec()
-                await self._to_the_end(self._close(append, writer))
+                if writer.is_busy:
+                    await self._to_the_end(self._close(append, writer))
+                else:
+                    await self._close(append, writer)
 
     async def _check_running(self, append: Append) -> None:
         """Many may have been admitted at once; an upload that nobody knows and that may not run is over."""

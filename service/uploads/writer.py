@@ -77,6 +77,11 @@ class Writer:
             if self._job is not None and self._job.done():
                 self._job.result()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread is storing at the moment."""
+        return self._job is not None and not self._job.done()
+
     async def rest(self) -> None:
         """Wait until nothing is stored any more; what `store` raised is left to others."""
         if self._job is not None and not self._job.done():

@@ -24,6 +24,4 @@ async def measure_middleware(request: web.Request, handler: Handler) -> web.Stre
         resource = request.match_info.route.resource
         route = resource.canonical if resource is not None else "-"
         method = request.method if resource is not None else "-"
-        metrics = request.app[METRICS]
-        metrics.requests.labels(method, route, str(status)).inc()
-        metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+        request.app[METRICS].note_request(method, route, status, time.perf_counter() - started)
