@@ -14,6 +14,8 @@ from aiohttp import web
 
 from service.client import api as api_module
 from service.client import patience
+from service.client.files import SENT_BYTES, Source
+from service.client.problems import Problem
 from service.client.progress import Show
 from service.client.upload import Options, _upload
 
@@ -391,3 +393,19 @@ async def test_a_server_that_is_not_there_fails_all_files_after_one_patience(tmp
 async def test_an_empty_folder_is_no_failure(run, tmp_path):
     (tmp_path / "empty").mkdir()
     assert (await run(Service(), tmp_path / "empty"))[:2] == (0, [])
+
+
+async def test_a_disk_that_fails_under_the_file_is_not_taken_for_the_network(run, song, monkeypatch):
+    read = Source._read
+
+    def fail(self, size, offset):
+        if size <= SENT_BYTES and offset:  # it could be hashed, and now it cannot be sent
+            raise Problem("unreadable", "Input/output error")
+        return read(self, size, offset)
+
+    monkeypatch.setattr(Source, "_read", fail)
+    service = Service()
+    code, (line,), told = await run(service, song)
+    assert code == 1
+    assert line["problem"] == {"code": "unreadable", "detail": "Input/output error"}
+    assert "again in" not in told

@@ -1,5 +1,6 @@
 """`yarrr upload` in a process of its own against the real service, with everything in between that breaks."""
 
+import base64
 import hashlib
 import json
 import os
@@ -409,3 +410,19 @@ def test_server_and_token_have_to_be_given(server, command, missing):
     done = subprocess.run(**made, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
     assert missing in done.stderr
+
+
+def test_a_creation_that_names_another_digest_makes_no_track(server, make_song):
+    """What the client relies on: of bytes that changed on their way, there is never a track."""
+    song = make_song(300_000)
+    digest = base64.b64encode(hashlib.sha256(b"other bytes").digest()).decode()
+    tus = ("-H", "Tus-Resumable: 1.0.0")
+    created = server.curl(
+        "/uploads", "-X", "POST", *tus, "-H", "Upload-Length: 300000", "-H", f"Repr-Digest: sha-256=:{digest}:"
+    )
+    assert created.status == 201
+    fields = (*tus, "-H", "Content-Type: application/offset+octet-stream", "-H", "Upload-Offset: 0")
+    answer = server.curl(created.headers["location"], "-X", "PATCH", *fields, "--data-binary", f"@{song}")
+    assert answer.status == 422
+    assert answer.json()["type"] == "/problems/digest-mismatch"
+    assert tracks_of(server, song) == []
