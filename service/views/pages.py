@@ -7,7 +7,7 @@ from multidict import MultiDict
 from service.errors import NotFound
 from service.keys import SETTINGS
 from service.views.listing import listed
-from service.web.identity import require
+from service.web.identity import identify, require
 from service.web.negotiate import is_browser
 from service.web.pages import render
 from service.web.payload import json_response
@@ -49,6 +49,7 @@ class ProblemHelp(web.View):
         if problem is None:
             raise NotFound("There is no problem of that name.")
         if is_browser(self.request):
+            await identify(self.request)  # for the head of the page
             return render(self.request, "problem_help.html", problem=problem)
         return json_response(
             {
