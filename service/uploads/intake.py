@@ -5,99 +5,43 @@ are flushed, the part becomes a blob, one transaction makes the track. Only then
 does, the end does not depend on it still being there.
 """
 
-import asyncio
 import secrets
 import sqlite3
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
 
-from service.audio.inspector import Inspector
 from service.catalogue import clock, tracks, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
 from service.errors import (
-    BodyError,
-    ContentMismatch,
     DatabaseFull,
     InconsistentUploadLength,
     NotFound,
     OffsetMismatch,
-    Overloaded,
-    Refused,
     StorageFailed,
     StorageFull,
     TooLarge,
-    TooManyUploads,
     UploadExpired,
-    YarrrError,
 )
 from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.local import LocalBlobs
 from service.storage.spool import Spool
 from service.uploads.append import Append
+from service.uploads.appending import Appending
 from service.uploads.claims import Claims
-from service.uploads.ends import DiskHealth, Ends, expires_at
+from service.uploads.ends import expires_at
 from service.uploads.locks import Locks
+from service.uploads.model import PARTIAL, NewUpload, Outcome, Request
 from service.uploads.names import clean_filename, clean_text
 from service.uploads.parts import PartsBody
-from service.uploads.progress import Progress
-from service.uploads.quota import Allowance, FreeSpace, Running
-from service.uploads.receive import Body, receive
+from service.uploads.receive import Body
 from service.uploads.recover import finish_blob
-from service.uploads.writer import Writer, pending_limit, run_in
+from service.uploads.writer import Writer, run_in
 
-T = TypeVar("T")
-
-THREADS = 8
 MAX_TITLE_CHARACTERS = 255
-KEPT_INSPECTORS = 256
-PARTIAL = "partial"
-
-Tell = Callable[[int], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class NewUpload:
-    """What a door knows before the first byte. ``length`` is None when the client did not say."""
-
-    filename: str | None
-    title: str | None = None
-    length: int | None = None
-    claimed_sha256: bytes | None = None
-    metadata: str | None = None
-    concat: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One append as a door understood it.
-
-    ``is_last``: True, these are the last bytes; False, more will come; None, they are the last when the length is
-    reached. ``stop`` makes the body break off: it is called when a newer request wants the upload. ``tell`` is given
-    durable offsets while the body runs.
-    """
-
-    body: Body
-    offset: int
-    is_last: bool | None = None
-    length: int | None = None
-    claims: Claims | None = None
-    stop: Callable[[], None] = lambda: None
-    tell: Tell | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The upload after an append, and the track it has become, if it has."""
-
-    upload: Upload
-    track: sqlite3.Row | None = None
 
 
 class Intake:
@@ -117,16 +61,9 @@ class Intake:
         self._spool = spool
         self._blobs = blobs
         self._settings = settings
-        self._metrics = metrics
         self._boot_id = boot_id
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
         self._locks = Locks()
-        self._running = Running(per_user=settings.max_running_uploads_per_user, overall=settings.max_running_uploads)
-        self._free_space = FreeSpace(spool, settings.free_space_reserve_bytes)
-        self._health = DiskHealth()
-        self._ends = Ends(database, blobs, settings, metrics, self._health, self._pool)
-        self._inspectors: OrderedDict[str, Inspector] = OrderedDict()
-        self._ending: set[asyncio.Task[Any]] = set()
+        self._appending = Appending(database, spool, blobs, settings, metrics)
 
     def admit(self, user_id: str, length: int | None) -> None:
         """Say no early: what can be known before the first byte.
@@ -136,10 +73,10 @@ class Intake:
         """
         if length is not None and length > self._settings.max_upload_bytes:
             raise TooLarge("The upload is too large.", limit_bytes=self._settings.max_upload_bytes)
-        if not self._health.is_good():
+        if not self._appending.health.is_good():
             raise StorageFailed("The disk has failed several times in a minute.")
-        self._running.check(user_id)
-        self._free_space.check(length or 0)
+        self._appending.running.check(user_id)
+        self._appending.free_space.check(length or 0)
 
     async def create(self, user_id: str, new: NewUpload) -> Upload:
         """Begin an upload: its row is committed, its quota reserved.
@@ -164,7 +101,7 @@ class Intake:
         """
         request = Request(body, offset=0, is_last=True, claims=claims, stop=stop)
         async with self._locks.hold(upload.upload_id, stop):
-            outcome = await self._append(upload, request, is_announced=False)
+            outcome = await self._appending.run(upload, request, is_announced=False)
         assert outcome.track is not None
         return outcome.track
 
@@ -174,7 +111,7 @@ class Intake:
         Raises as `append` does; but as nobody could come back to it, an upload whose first bytes are not taken is over.
         """
         async with self._locks.hold(upload.upload_id, request.stop):
-            return await self._append(upload, request, is_announced=False)
+            return await self._appending.run(upload, request, is_announced=False)
 
     async def append(self, user_id: str, upload_id: str, request: Request) -> Outcome:
         """Append to the user's own upload at its offset. A finished upload answers a repeated last append again.
@@ -199,7 +136,7 @@ class Intake:
                     provided_offset=request.offset,
                 )
             upload = await self._learn_length(upload, request.length)
-            return await self._append(upload, request, is_announced=True)
+            return await self._appending.run(upload, request, is_announced=True)
 
     async def look(self, user_id: str, upload_id: str) -> Outcome:
         """The upload as it stands. A running append is ended first, so the offset holds until somebody appends.
@@ -228,11 +165,10 @@ class Intake:
         """
         async with self._locks.hold(upload_id, lambda: None):
             upload = await self._settled(user_id, upload_id)
-            self._inspectors.pop(upload_id, None)
             if upload.state == "finished":
                 await self._database.write(partial(uploads.forget, upload_ids=[upload_id]))
             else:
-                await self._to_the_end(self._ends.end(upload, "terminated", partial(self._spool.delete, upload_id)))
+                await self._appending.end(upload, "terminated")
 
     async def expire(self, upload_id: str, now: int) -> bool:
         """End an upload whose time is over at `now`; False when it is not, or somebody is writing to it."""
@@ -242,8 +178,7 @@ class Intake:
             upload = await uploads.find(self._database, upload_id)
             if upload is None or upload.state != "receiving" or upload.expires_at > now:
                 return False
-            self._inspectors.pop(upload_id, None)
-            await self._to_the_end(self._ends.end(upload, "expired", partial(self._spool.delete, upload_id)))
+            await self._appending.end(upload, "expired")
         return True
 
     async def concatenate(self, user_id: str, upload_ids: Sequence[str], new: NewUpload) -> Outcome:
@@ -267,12 +202,12 @@ class Intake:
             reserved = length - sum(sizes.values())
             final = replace(self._new(user_id, replace(new, length=length)), reserved_bytes=reserved)
             await self._add(final)
-            body = PartsBody(self._spool, upload_ids, self._pool)
+            body = PartsBody(self._spool, upload_ids, self._appending.pool)
             async with self._locks.hold(final.upload_id, lambda: None):
                 request = Request(body, offset=0, is_last=True)
-                outcome = await self._append(final, request, is_announced=False, partials=set(names))
+                outcome = await self._appending.run(final, request, is_announced=False, partials=names)
             for each in names:
-                await run_in(self._pool, partial(self._spool.delete, each))
+                await run_in(self._appending.pool, partial(self._spool.delete, each))
         return outcome
 
     def _new(self, user_id: str, new: NewUpload) -> Upload:
@@ -309,9 +244,9 @@ class Intake:
         except DatabaseFull:
             raise
         except StorageFailed:
-            self._health.note_failure()
+            self._appending.health.note_failure()
             raise
-        self._free_space.note(upload.length or 0)
+        self._appending.free_space.note(upload.length or 0)
 
     async def _settled(self, user_id: str, upload_id: str) -> Upload:
         """The upload with every byte that is there flushed and counted. The caller holds it, so nobody writes.
@@ -325,20 +260,20 @@ class Intake:
             return upload
         if upload.state != "receiving":
             raise UploadExpired(f"The upload is {upload.state}.", state=upload.state, reason=upload.problem)
-        size = await run_in(self._pool, partial(self._spool.size, upload_id))
-        if size is None and await run_in(self._pool, partial(self._blobs.size, upload_id)) is not None:
+        size = await run_in(self._appending.pool, partial(self._spool.size, upload_id))
+        if size is None and await run_in(self._appending.pool, partial(self._blobs.size, upload_id)) is not None:
             await finish_blob(upload, self._database, self._blobs)
             return await uploads.get(self._database, upload_id, user_id)
         size = size or 0
         if size < upload.offset:
-            await self._ends.end(upload, "lost", partial(self._spool.delete, upload_id))
+            await self._appending.end(upload, "lost")
             raise UploadExpired("The bytes of the upload are lost.", state="lost")
         if size == upload.offset:
             return upload
         # Bytes from before a crash of the process: they survived it, but nobody has flushed them yet.
         append = Append(replace(upload, offset=size), self._spool, Claims(), only_frames=False)
         try:
-            offset = await self._ends.pause(append, Writer(append.store, self._pool))
+            offset = await self._appending.ends.pause(append, Writer(append.store, self._appending.pool))
         finally:
             append.close()
         return replace(upload, offset=offset)
@@ -378,143 +313,22 @@ class Intake:
             raise InconsistentUploadLength("A part is not a complete partial upload.", upload_id=upload_id)
         return upload
 
-    async def _append(
-        self, upload: Upload, request: Request, *, is_announced: bool, partials: set[str] | None = None
-    ) -> Outcome:
-        is_partial = upload.concat == PARTIAL
-        append = Append(
-            upload,
-            self._spool,
-            request.claims or Claims(),
-            self._inspectors.pop(upload.upload_id, None),
-            is_announced=is_announced,
-            only_frames=not is_partial,
-        )
-        await self._check_running(append)
-        with self._running.slot(upload.user_id):
-            writer = Writer(append.store, self._pool)
-            self._metrics.running_uploads.inc()
-            try:
-                end = await self._receive(append, writer, request)
-                is_last = end == upload.length if request.is_last is None else request.is_last
-                if is_last and not is_partial:
-                    track = await self._to_the_end(self._ends.finish(append, writer, partials or ()))
-                    return Outcome(replace(upload, state="finished", offset=end, length=end), track)
-                return Outcome(await self._to_the_end(self._pause(append, writer)))
-            except (BodyError, UploadExpired):
-                raise
-            except OSError as error:
-                raise await self._to_the_end(self._ends.fail(append, writer, error)) from error
-            except DatabaseFull as error:
-                await self._to_the_end(self._ends.undo(append, writer, error))
-                raise
-            except StorageFailed:
-                # The transaction failed. If the blob is there already, the next start finishes what this could not.
-                self._health.note_failure()
-                raise
-            except YarrrError as error:
-                await self._to_the_end(self._reject(append, writer, error))
-                raise
-            finally:
-                self._metrics.running_uploads.dec()
-                if writer.is_busy:
-                    await self._to_the_end(self._close(append, writer))
-                else:
-                    await self._close(append, writer)
-
-    async def _check_running(self, append: Append) -> None:
-        """Many may have been admitted at once; an upload that nobody knows and that may not run is over."""
-        try:
-            self._running.check(append.upload.user_id)
-        except (Overloaded, TooManyUploads):
-            if not append.is_announced:
-                await self._to_the_end(self._ends.end(append.upload, "terminated", append.discard))
-            raise
-
-    async def _close(self, append: Append, writer: Writer) -> None:
-        """Close the part when no thread writes to it any more: its number may be another file's a moment later."""
-        await writer.rest()
-        append.close()
-        self._metrics.received_bytes.inc(max(0, append.offset - append.upload.offset))
-
-    async def _receive(self, append: Append, writer: Writer, request: Request) -> int:
-        upload = append.upload
-        allowance = Allowance(upload, self._database, self._settings, self._free_space)
-        # While a checksum is still to be checked, nothing of this request may be promised.
-        progress = Progress(None if request.claims else request.tell, partial(self._ends.pause, append, writer))
-        try:
-            end = await receive(
-                request.body,
-                writer,
-                offset=upload.offset,
-                limit=upload.length,
-                make_room=allowance.make_room,
-                pending_limit=self.read_limit,
-                progress=progress.note,
-            )
-        except (BodyError, asyncio.CancelledError):
-            if request.claims and append.is_announced:
-                await self._to_the_end(self._ends.rewind(append, writer))
-            else:
-                await self._to_the_end(self._ends.break_off(append, writer))
-                self._keep_inspector(append)
-            raise
-        return end
-
-    async def _pause(self, append: Append, writer: Writer) -> Upload:
-        await writer.finish(append.check)
-        offset = await self._ends.pause(append, writer)
-        self._keep_inspector(append)
-        now = clock.now()
-        return replace(append.upload, offset=offset, updated_at=now, expires_at=expires_at(self._settings, now))
-
-    async def _reject(self, append: Append, writer: Writer, error: YarrrError) -> None:
-        """What becomes of the upload when an append fails: over, rewound, or kept."""
-        if not append.is_announced:
-            await self._ends.refuse(append, writer, error)
-        elif isinstance(error, ContentMismatch):
-            await self._ends.rewind(append, writer)
-        elif isinstance(error, Refused) and not isinstance(error, TooLarge):
-            await self._ends.refuse(append, writer, error)
-        else:
-            await self._ends.break_off(append, writer)
-            self._keep_inspector(append)
-
-    def _keep_inspector(self, append: Append) -> None:
-        """Spare the next append the reading of all that came before: an inspector is small, its upload is not."""
-        self._inspectors[append.upload.upload_id] = append.inspector
-        while len(self._inspectors) > KEPT_INSPECTORS:
-            self._inspectors.popitem(last=False)
-
     def read_limit(self) -> int:
         """How many bytes of one upload may be in memory at the moment."""
-        return pending_limit(self._running.count)
+        return self._appending.read_limit()
 
     def is_healthy(self) -> bool:
         """False when the disk failed several times within a minute."""
-        return self._health.is_good()
+        return self._appending.health.is_good()
 
     def has_room(self) -> bool:
         """Whether the disk has more free space than the reserve."""
         try:
-            self._free_space.check()
+            self._appending.free_space.check()
         except StorageFull:
             return False
         return True
 
     async def close(self) -> None:
         """Wait for what is ending, then let the threads go. Idempotent."""
-        while self._ending:
-            await asyncio.wait(self._ending)
-        self._pool.shutdown()
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end even if the request is cancelled meanwhile: an end half done is worse than a late one."""
-        task = asyncio.create_task(work)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            raise
+        await self._appending.close()

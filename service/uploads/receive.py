@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from service.errors import InconsistentUploadLength
+from service.errors import LengthExceeded
 from service.uploads.writer import Writer
 
 
@@ -37,13 +37,13 @@ async def receive(
     raises when they may not be (limits, quota, disk). `progress` is called now and then, after bytes were taken.
 
     Raises:
-        InconsistentUploadLength: more bytes than the upload has.
+        LengthExceeded: more bytes than the upload has.
         BodyError: the body broke off; what came before is in the writer.
     """
     while chunk := await body.read():
         offset += len(chunk)
         if limit is not None and offset > limit:
-            raise InconsistentUploadLength("More bytes came than were announced.", length=limit)
+            raise LengthExceeded("More bytes came than were announced.", length=limit)
         await make_room(offset)
         writer.put(chunk)
         if not body.at_end():

@@ -9,7 +9,8 @@ from service.accounts.permissions import Identity
 from service.catalogue import tracks
 from service.errors import BodyError, Invalid, MalformedBody, NotAnMp3, YarrrError
 from service.keys import DATABASE, SETTINGS
-from service.uploads.intake import MAX_TITLE_CHARACTERS, NewUpload
+from service.uploads.intake import MAX_TITLE_CHARACTERS
+from service.uploads.model import NewUpload
 from service.uploads.names import clean_text
 from service.views.receiving import take_whole
 from service.web.multipart import Field, FilePart, parts

@@ -9,7 +9,7 @@ from service.accounts.permissions import Identity
 from service.errors import InvalidHeader, ShuttingDown, TooLarge, UnsupportedMediaType
 from service.keys import DRAIN, INTAKE, SETTINGS
 from service.uploads.claims import Claims
-from service.uploads.intake import NewUpload
+from service.uploads.model import NewUpload
 from service.uploads.receive import Body
 from service.web import csrf
 from service.web.body import RequestBody, refuse_content_encoding

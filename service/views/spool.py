@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from service.uploads.intake import NewUpload
+from service.uploads.model import NewUpload
 from service.views.receipts import receipt
 from service.views.receiving import body_of, judge_upload, take_whole
 from service.web.expect import judged

@@ -23,7 +23,7 @@ from service.errors import (
 from service.keys import DATABASE, DRAIN, INTAKE, SETTINGS
 from service.schemas.uploads import dump_upload
 from service.uploads.claims import Claims
-from service.uploads.intake import NewUpload, Outcome, Request
+from service.uploads.model import NewUpload, Outcome, Request
 from service.uploads.receive import Body
 from service.views.receipts import receipt_fields
 from service.views.receiving import body_of

@@ -7,7 +7,7 @@ import pytest
 from service.catalogue import clock, uploads
 from service.errors import ClientGone, NotFound, OffsetMismatch, UploadExpired
 from service.jobs.sweep import Sweeper, Swept
-from service.uploads.intake import Request
+from service.uploads.model import Request
 from tests.uploads.conftest import Bytes
 
 LIFE = 86_400 * clock.SECOND

@@ -16,7 +16,8 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.local import LocalBlobs
 from service.storage.spool import Spool
-from service.uploads.intake import Intake, NewUpload
+from service.uploads.intake import Intake
+from service.uploads.model import NewUpload
 from service.uploads.recover import recover
 
 BOOT = "this boot"

@@ -31,7 +31,7 @@ from service.errors import (
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part, Spool
 from service.uploads.claims import Claims
-from service.uploads.intake import NewUpload
+from service.uploads.model import NewUpload
 from service.uploads.quota import Allowance
 from tests.uploads.conftest import Bytes, pieces
 
@@ -171,7 +171,7 @@ async def test_a_cancelled_request_keeps_its_bytes_and_frees_its_place(place, so
     with pytest.raises(asyncio.CancelledError):
         await task
     assert place.rows("uploads")[0]["offset"] == 50_000
-    assert place.intake._running.count == 0
+    assert place.intake._appending.running.count == 0
 
 
 async def test_an_upload_goes_on_where_it_broke_off(place, song):

@@ -99,4 +99,4 @@ async def test_many_at_once_are_all_taken_or_told_to_wait(make_client, change_se
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers if answer.status == 429)
     rows = await client.app[DATABASE].read("SELECT used_bytes, reserved_bytes, used_tracks FROM users")
     assert tuple(rows[0]) == (statuses.count(201) * len(song), 0, statuses.count(201))
-    assert client.app[INTAKE]._running.count == 0
+    assert client.app[INTAKE]._appending.running.count == 0
