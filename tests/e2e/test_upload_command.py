@@ -375,43 +375,6 @@ def test_a_token_may_come_from_a_file(server, upload, command, make_song, tmp_pa
     assert subprocess.run(**made, input=f"{server.token}\n".encode(), stdout=subprocess.PIPE, check=True)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["song.mp3", "--jobs", "0"],
-        ["song.mp3", "--server", "ftp://music.example"],
-        ["song.mp3", "--server", "music.example"],
-        ["song.mp3", "--server", "http://user:pass@music.example"],
-        ["song.mp3", "--token", "two words"],
-        ["song.mp3", "--token", "line\nbreak"],
-        ["song.mp3", "--token", ""],
-        ["song.mp3", "--token", "abc", "--token-file", os.devnull],
-        ["song.mp3", "--token-file", "/missing"],
-        ["song.mp3", "--token-file", os.devnull],
-    ],
-    ids=" ".join,
-)
-def test_wrong_usage_is_exit_2_and_shows_no_token(server, command, arguments):
-    done = subprocess.run(
-        **command(server, *arguments), capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert server.token not in done.stderr
-    assert "two words" not in done.stderr
-    assert done.stdout == ""
-
-
-@pytest.mark.parametrize("missing", ["YARRR_TOKEN", "YARRR_SERVER"])
-def test_server_and_token_have_to_be_given(server, command, missing):
-    made = command(server, "song.mp3")
-    del made["env"][missing]
-    done = subprocess.run(**made, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 2
-    assert missing in done.stderr
-
-
 def test_a_creation_that_names_another_digest_makes_no_track(server, make_song):
     """What the client relies on: of bytes that changed on their way, there is never a track."""
     song = make_song(300_000)
