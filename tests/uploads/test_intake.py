@@ -545,6 +545,7 @@ async def test_no_file_is_closed_while_a_thread_writes_to_it(make_place, song, m
     leave.set()
     with pytest.raises(UploadExpired):
         await task
+    await place.intake.close()  # when all threads are through
     assert wrong == []
 
 
