@@ -28,10 +28,15 @@ class Summary:
     seed: str
     crashes: int = 0
     crashed_starts: int = 0
-    slowest_start_s: float = 0.0
+    starts_s: list[float] = field(default_factory=list)
     seconds: float = 0.0
     ledger: Ledger = field(default_factory=Ledger)
     findings: Findings = field(default_factory=Findings)
+
+    @property
+    def most_starts_s(self) -> float:
+        """What 19 of 20 starts did not take longer than: the rest belongs to whatever else the machine does."""
+        return sorted(self.starts_s)[int(len(self.starts_s) * 0.95) - 1]
 
     def __str__(self) -> str:
         ledger = self.ledger
@@ -39,7 +44,7 @@ class Summary:
             f"seed {self.seed}: {self.crashes} crashes and {self.crashed_starts} in a start, "
             f"{len(ledger.receipts)} uploads of {ledger.acknowledged_bytes / 1e6:.0f} MB acknowledged, "
             f"{ledger.interrupted} interrupted, {sum(ledger.refused.values())} refused, "
-            f"slowest start {self.slowest_start_s:.2f} s, {self.seconds:.0f} s in all"
+            f"slowest start {max(self.starts_s, default=0):.2f} s, {self.seconds:.0f} s in all"
         )
 
 
@@ -120,7 +125,15 @@ class Runner:
             self._server.start()
         except RuntimeError as error:
             raise RuntimeError(f"{self.summary}\n{self.summary.findings}\n{str(error)[-2000:]}") from None
-        self.summary.slowest_start_s = max(self.summary.slowest_start_s, time.monotonic() - began)
+        self.summary.starts_s.append(time.monotonic() - began - self._waited_s())
+
+    def _waited_s(self) -> float:
+        """How long the new process was ready to run and the machine did something else."""
+        assert self._server.process is not None
+        try:
+            return int(Path(f"/proc/{self._server.process.pid}/schedstat").read_text().split()[1]) / 1e9
+        except OSError:  # a kernel without it
+            return 0.0
 
     def _audit(self) -> None:
         connection = Connection(self._server.port, self._server.token)

@@ -47,7 +47,7 @@ def test_kill_9_under_load_loses_nothing_and_leaves_nothing(make_runner, capsys)
         print(f"\n{summary}")
     assert not summary.findings, f"{summary}\n{summary.findings}"
     assert not summary.ledger.wrong, f"{summary}\n{summary.ledger.wrong[:5]}"
-    assert summary.slowest_start_s < MAX_START_S, summary
+    assert summary.most_starts_s < MAX_START_S, summary
     # It worked on a real load, and the crashes hit it.
     assert summary.crashes == CYCLES
     assert len(summary.ledger.receipts) >= 4 * CYCLES, summary
