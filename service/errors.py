@@ -16,6 +16,8 @@
     ├── UploadError                   the state of an upload
     │   ├── OffsetMismatch
     │   ├── InconsistentUploadLength
+    │   │   └── LengthExceeded
+    │   ├── UploadCompleted
     │   ├── UploadExpired
     │   ├── UploadLocked
     │   ├── TooManyUploads
@@ -146,6 +148,16 @@ class InconsistentUploadLength(UploadError):
     """Two indications of the length of an upload differ, or more bytes came than were announced."""
 
     code = "inconsistent-upload-length"
+
+
+class LengthExceeded(InconsistentUploadLength):
+    """More bytes came than the upload has; those are not stored."""
+
+
+class UploadCompleted(UploadError):
+    """The upload is finished, and the request is not its last one again."""
+
+    code = "completed-upload"
 
 
 class UploadExpired(UploadError):

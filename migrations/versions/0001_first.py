@@ -128,7 +128,7 @@ STATEMENTS = [
         problem TEXT
     ) STRICT
     """,
-    "CREATE INDEX uploads_receiving ON uploads (user_id, filename, updated_at) WHERE state = 'receiving'",
+    "CREATE INDEX uploads_receiving ON uploads (user_id, filename, created_at) WHERE state = 'receiving'",
     "CREATE INDEX uploads_by_expires_at ON uploads (expires_at)",
     "CREATE INDEX uploads_by_track ON uploads (track_id)",
 ]

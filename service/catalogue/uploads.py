@@ -296,15 +296,21 @@ async def get(database: Database, upload_id: str, user_id: str) -> Upload:
 
 
 async def find_open(database: Database, user_id: str, filename: str) -> Upload | None:
-    """The user's newest unfinished upload of that name."""
-    row = await database.find(
+    """The user's newest unfinished upload of that name; pieces of another one do not count."""
+    return next(iter(await list_of_name(database, user_id, filename)), None)
+
+
+async def list_of_name(database: Database, user_id: str, filename: str) -> list[Upload]:
+    """The user's unfinished uploads of that name, the newest first; pieces of other ones do not count."""
+    rows = await database.read(
         f"""
-        SELECT {COLUMNS} FROM uploads WHERE state = 'receiving' AND user_id = ? AND filename = ?
-        ORDER BY updated_at DESC LIMIT 1
+        SELECT {COLUMNS} FROM uploads
+        WHERE state = 'receiving' AND user_id = ? AND filename = ? AND ifnull(concat, '') != 'partial'
+        ORDER BY created_at DESC
         """,
         (user_id, filename),
     )
-    return _upload(row) if row else None
+    return [_upload(row) for row in rows]
 
 
 async def list_open(database: Database, user_id: str) -> list[Upload]:

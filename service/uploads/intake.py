@@ -8,7 +8,7 @@ does, the end does not depend on it still being there.
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -42,6 +42,7 @@ from service.uploads.recover import finish_blob
 from service.uploads.writer import Writer, run_in
 
 MAX_TITLE_CHARACTERS = 255
+NEW_UPLOAD = 10 * clock.SECOND
 
 
 class Intake:
@@ -105,13 +106,14 @@ class Intake:
         assert outcome.track is not None
         return outcome.track
 
-    async def start(self, upload: Upload, request: Request) -> Outcome:
-        """Take the first bytes of an upload that was just created, and of which its client does not know yet.
+    async def start(self, upload: Upload, request: Request, *, is_announced: bool = False) -> Outcome:
+        """Take the first bytes of an upload that was just created.
 
-        Raises as `append` does; but as nobody could come back to it, an upload whose first bytes are not taken is over.
+        Raises as `append` does. While its client does not know of the upload (`is_announced` is false) nobody could come
+        back to it: when its first bytes are not taken, it is over.
         """
         async with self._locks.hold(upload.upload_id, request.stop):
-            return await self._appending.run(upload, request, is_announced=False)
+            return await self._appending.run(upload, request, is_announced=is_announced)
 
     async def append(self, user_id: str, upload_id: str, request: Request) -> Outcome:
         """Append to the user's own upload at its offset. A finished upload answers a repeated last append again.
@@ -119,7 +121,8 @@ class Intake:
         Raises:
             NotFound, UploadExpired: there is no such upload, or not any more.
             OffsetMismatch: it stands at another offset; nothing is changed.
-            InconsistentUploadLength: the length differs from an earlier one, or more bytes came; those are not stored.
+            InconsistentUploadLength: the length differs from an earlier one.
+            LengthExceeded: more bytes came than the upload has; those are not stored.
             DigestMismatch: a claim for these bytes does not hold; they are forgotten. If it was for the whole, all are.
             Refused: the content is not taken; the upload is over and its bytes are gone.
             BodyError: the body broke off; what came is kept, flushed and counted.
@@ -169,6 +172,19 @@ class Intake:
                 await self._database.write(partial(uploads.forget, upload_ids=[upload_id]))
             else:
                 await self._appending.end(upload, "terminated")
+
+    def is_running(self, upload_id: str) -> bool:
+        """Whether somebody is writing to the upload at this moment."""
+        return self._locks.is_held(upload_id)
+
+    async def retire(self, user_id: str, filename: str) -> None:
+        """End the user's unfinished uploads of a name that nobody is writing to: the whole file comes anew."""
+        for upload in await uploads.list_of_name(self._database, user_id, filename):
+            # Its row is there a moment before its writer is: what was just created is not stale.
+            is_new = upload.offset == 0 and clock.now() - upload.created_at < NEW_UPLOAD
+            if not is_new and not self.is_running(upload.upload_id):
+                with suppress(NotFound, UploadExpired):
+                    await self.terminate(user_id, upload.upload_id)
 
     async def expire(self, upload_id: str, now: int) -> bool:
         """End an upload whose time is over at `now`; False when it is not, or somebody is writing to it."""

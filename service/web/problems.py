@@ -118,6 +118,13 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
             "Two indications of the upload's length differ, or more bytes came than were announced.",
         ),
         _problem(
+            errors.UploadCompleted,
+            400,
+            "The upload is already completed",
+            "Its bytes have become a track; nothing can be appended any more. Only its last request may be repeated, and "
+            "is answered as it was.",
+        ),
+        _problem(
             errors.UploadExpired,
             410,
             "The upload is gone",

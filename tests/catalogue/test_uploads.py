@@ -203,13 +203,16 @@ async def test_open_uploads_and_tracks_together_are_limited(database):
 
 
 async def test_the_newest_open_upload_of_a_name_is_found(database):
-    await create(database, upload_of(1, updated_at=5))
-    newest = await create(database, upload_of(2, updated_at=9))
-    await create(database, upload_of(3, updated_at=11, filename="other.mp3"))
-    await create(database, upload_of(4, updated_at=12, user_id="bonny"))
-    ended = await create(database, upload_of(5, updated_at=13))
+    await create(database, upload_of(1, created_at=5, updated_at=14))
+    newest = await create(database, upload_of(2, created_at=9))
+    await create(database, upload_of(3, created_at=11, filename="other.mp3"))
+    await create(database, upload_of(4, created_at=12, user_id="bonny"))
+    ended = await create(database, upload_of(5, created_at=13))
     await database.write(lambda connection: uploads.end(connection, ended.upload_id, "expired", now=14))
+    await create(database, upload_of(6, created_at=15, concat="partial"))
     assert await uploads.find_open(database, "anne", "song.mp3") == newest
+    found = await uploads.list_of_name(database, "anne", "song.mp3")
+    assert [each.created_at for each in found] == [9, 5]
     assert await uploads.find_open(database, "anne", "missing.mp3") is None
 
 
