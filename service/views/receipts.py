@@ -19,9 +19,14 @@ def receipt(request: web.Request, row: sqlite3.Row) -> web.Response:
     Raises:
         web.HTTPSeeOther: a browser goes to the track's page.
     """
-    location = f"/tracks/{row['track_id']}"
     if is_browser(request):
-        raise web.HTTPSeeOther(location)
+        raise web.HTTPSeeOther(f"/tracks/{row['track_id']}")
+    return track_receipt(row)
+
+
+def track_receipt(row: sqlite3.Row) -> web.Response:
+    """The receipt of a program."""
+    location = f"/tracks/{row['track_id']}"
     headers = {"Location": location, "ETag": track_etag(row), "Repr-Digest": sha256_field(row["sha256"])}
     return json_response(dump_track(row), status=201, headers=headers)
 

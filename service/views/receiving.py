@@ -28,18 +28,43 @@ async def judge_upload(request: web.Request) -> None:
     Raises:
         YarrrError: the answer the view is going to give.
     """
-    if request.app[DRAIN].is_draining:
-        raise ShuttingDown("The service is about to stop.", retry_after=RETRY_AFTER_S)
-    csrf.check(request)
-    identity = await require(request, "upload")
-    refuse_content_encoding(request)
-    if "Content-Range" in request.headers:  # RFC 9110 section 14.5: never take a part for the whole
-        raise InvalidHeader("Send the whole file, without Content-Range.", field="Content-Range")
+    identity = await judge_sender(request)
+    refuse_range(request)
     length = request.content_length
     if request.content_type == FORM_TYPE:
         _judge_form(request, length)
         length = None
     request.app[INTAKE].admit(identity.user_id, length)
+
+
+async def judge_sender(request: web.Request) -> Identity:
+    """Who sends a body, if it may send one at all.
+
+    Raises:
+        ShuttingDown, CrossSite, Unauthenticated, InsufficientScope, UnsupportedMediaType
+    """
+    if request.app[DRAIN].is_draining:
+        raise ShuttingDown("The service is about to stop.", retry_after=RETRY_AFTER_S)
+    csrf.check(request)
+    identity = await require(request, "upload")
+    refuse_content_encoding(request)
+    return identity
+
+
+def refuse_range(request: web.Request) -> None:
+    """Never take a part for the whole (RFC 9110 section 14.5).
+
+    Raises:
+        InvalidHeader: the body is said to be a part.
+    """
+    if "Content-Range" in request.headers:
+        raise InvalidHeader("Send the whole file, without Content-Range.", field="Content-Range")
+
+
+def filename_of(request: web.Request) -> str | None:
+    """The file name of Content-Disposition (RFC 6266), if there is one."""
+    _, parameters = parse_content_disposition(request.headers.get("Content-Disposition"))
+    return content_disposition_filename(parameters)
 
 
 def _judge_form(request: web.Request, length: int | None) -> None:
@@ -65,8 +90,7 @@ async def take_raw(request: web.Request, identity: Identity) -> sqlite3.Row:
     if request.content_type not in RAW_TYPES:
         raise UnsupportedMediaType("Send audio/mpeg or multipart/form-data.", accepted=[*RAW_TYPES, FORM_TYPE])
     body = body_of(request)
-    _, parameters = parse_content_disposition(request.headers.get("Content-Disposition"))
-    new = NewUpload(content_disposition_filename(parameters), length=request.content_length)
+    new = NewUpload(filename_of(request), length=request.content_length)
     return await take_whole(request.app, identity.user_id, body, request.headers, new)
 
 

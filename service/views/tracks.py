@@ -12,10 +12,11 @@ from service.accounts.permissions import Identity
 from service.catalogue import clock, tracks
 from service.keys import DATABASE, SERVED
 from service.schemas.tracks import ChangeSchema, dump_track, track_etag
+from service.views import drafts
 from service.views.forms import take_form
 from service.views.listing import Listed, for_a_page, listed
 from service.views.receipts import form_receipt, receipt
-from service.views.receiving import judge_upload, take_raw
+from service.views.receiving import filename_of, judge_upload, take_raw
 from service.web.conditional import check_match, is_not_modified
 from service.web.expect import judged
 from service.web.identity import require
@@ -31,6 +32,10 @@ CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, C
 class Tracks(web.View):
     """Own tracks, page by page."""
 
+    async def options(self) -> web.StreamResponse:
+        """What resumable uploads may be; asked by anybody."""
+        return drafts.discovery(self.request)
+
     async def get(self) -> web.StreamResponse:
         """A page: ``{items, next, prev, limit, count}``; ``next`` and ``prev`` are relative URLs or null."""
         identity = await require(self.request, "read")
@@ -45,6 +50,9 @@ class Tracks(web.View):
 
     async def post(self) -> web.StreamResponse:
         """Take a form with one or more files, or one raw body; 201 is the receipt of a track."""
+        if drafts.is_creation(self.request):
+            drafts.require_raw(self.request)
+            return await drafts.create_draft(self.request, filename_of(self.request))
         await judged(self.request, judge_upload)
         identity = await require(self.request, "upload")
         if self.request.content_type == "multipart/form-data":

@@ -25,6 +25,7 @@ from service.schemas.uploads import dump_upload
 from service.uploads.claims import Claims
 from service.uploads.model import NewUpload, Outcome, Request
 from service.uploads.receive import Body
+from service.views import drafts
 from service.views.receipts import receipt_fields
 from service.views.receiving import body_of
 from service.web import csrf
@@ -79,20 +80,27 @@ class Upload(OverridableView):
 
     async def head(self) -> web.StreamResponse:
         """The offset; a running append is ended first, so the offset holds."""
+        if drafts.is_spoken(self.request):
+            return await drafts.head_draft(self.request, upload_id_of(self.request))
         tus.check_version(self.request.headers, may_lack=True)
         identity = await require(self.request, "upload")
         outcome = await self.request.app[INTAKE].look(identity.user_id, upload_id_of(self.request))
-        return web.Response(status=200, headers=_state_fields(outcome))
+        fields = {} if "Tus-Resumable" in self.request.headers else drafts.state_fields(self.request, outcome)
+        return web.Response(status=200, headers={**fields, **_state_fields(outcome)})
 
     async def get(self) -> web.StreamResponse:
-        """The upload as it was last noted, in JSON; nothing is ended for it."""
+        """The upload as it was last noted, in JSON; nothing is ended for it, unless in the draft's way."""
         tus.check_version(self.request.headers, may_lack=True)
         identity = await require(self.request, "read")
+        if drafts.is_spoken(self.request):
+            return await drafts.get_draft(self.request, upload_id_of(self.request))
         outcome = await self.request.app[INTAKE].peek(identity.user_id, upload_id_of(self.request))
         return json_response(dump_upload(outcome.upload, outcome.track), headers=NO_STORE)
 
     async def patch(self) -> web.StreamResponse:
         """Append at the offset; 204 tells the new one, and the track when these were the last bytes."""
+        if drafts.is_spoken(self.request):
+            return await drafts.patch_draft(self.request, upload_id_of(self.request))
         try:
             await judged(self.request, judge_append)
             identity = await require(self.request, "upload")
@@ -140,6 +148,9 @@ async def judge_expected(request: web.Request) -> None:
     Raises:
         YarrrError: the answer the view is going to give.
     """
+    if drafts.is_spoken(request):
+        await drafts.judge_expected_append(request, upload_id_of(request))
+        return
     await judge_append(request)
     identity = await require(request, "upload")
     wanted = tus.parse_append(combined(request))
@@ -229,7 +240,7 @@ def upload_id_of(request: web.Request) -> str:
 
 
 def _options_fields(request: web.Request) -> dict[str, str]:
-    return tus.options_fields(request.app[SETTINGS].max_upload_bytes)
+    return {**drafts.discovery_fields(request), **tus.options_fields(request.app[SETTINGS].max_upload_bytes)}
 
 
 def _offset_fields(outcome: Outcome) -> dict[str, str]:

@@ -61,6 +61,16 @@ async def require(request: web.Request, scope: str) -> Identity:
     return identity
 
 
+async def require_still(request: web.Request, scope: str) -> Identity:
+    """The same, asked anew: a body may take hours, and its sender's rights may end meanwhile.
+
+    Raises:
+        Unauthenticated, InsufficientScope
+    """
+    request.pop(IDENTITY, None)
+    return await require(request, scope)
+
+
 async def require_manager(request: web.Request) -> Identity:
     """Who asks, and may manage credentials: a session, or an API token with the scope ``admin`` of an administrator.
 

@@ -121,8 +121,8 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
             errors.UploadCompleted,
             400,
             "The upload is already completed",
-            "Its bytes have become a track; nothing can be appended any more. Only its last request may be repeated, and "
-            "is answered as it was.",
+            "Its bytes have become a track; nothing can be appended any more. Only its last request may be repeated: "
+            "it gets its answer again.",
         ),
         _problem(
             errors.UploadExpired,

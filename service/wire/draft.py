@@ -1,7 +1,8 @@
 """Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload): header fields in, header fields out.
 
 Interop version 8, and what clients of the versions 6 (draft -05) and 5 (draft -03) need. Every function takes fields
-whose lines of one name have been joined; a field that came twice is then no item any more and, as the draft says, ignored.
+whose lines of one name have been joined; a field that came twice is then no item any more and, as the draft says,
+ignored.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ INCONSISTENT_LENGTH = f"{_TYPES}inconsistent-upload-length"
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """A request that creates an upload. ``length`` is None while unknown; ``is_complete``: all of it is in this body."""
+    """A request that creates an upload. ``is_complete``: its body is all of it. ``length`` is None while unknown."""
 
     is_complete: bool
     length: int | None
@@ -37,7 +38,7 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class Appending:
-    """A PATCH. ``length`` is what it says about the whole, ``end`` the offset behind its body, None if not known before."""
+    """A PATCH. ``length`` is what it says of the whole, ``end`` the offset behind its body; None while unknown."""
 
     offset: int
     is_complete: bool
@@ -54,6 +55,11 @@ def interop_of(fields: Fields) -> int | None:
 def is_creation(fields: Fields) -> bool:
     """Whether a request with content asks for an upload. A field that is not ``?0`` or ``?1`` does not count."""
     return boolean(fields, "Upload-Complete") is not None
+
+
+def is_whole(fields: Fields) -> bool:
+    """Whether the content is said to be all there is."""
+    return boolean(fields, "Upload-Complete") is True
 
 
 def is_spoken(fields: Fields) -> bool:
@@ -81,7 +87,7 @@ def parse_creation(fields: Fields, content_length: int | None) -> Creation:
     Raises:
         InconsistentUploadLength: it tells two lengths, or has more content than the length it tells.
     """
-    is_complete = boolean(fields, "Upload-Complete") is True
+    is_complete = is_whole(fields)
     return Creation(is_complete, _length(fields, is_complete=is_complete, end=content_length))
 
 
@@ -133,14 +139,14 @@ def progress(interop: int, offset: int) -> dict[str, str]:
     return {INTEROP_FIELD: str(interop), "Upload-Offset": str(offset)}
 
 
-def complete_field(is_complete: bool) -> dict[str, str]:
+def complete_field(*, is_complete: bool) -> dict[str, str]:
     """``Upload-Complete``. With true the answer is that of the resource the upload is for, even if it is an error."""
     return {"Upload-Complete": from_boolean(is_complete)}
 
 
 def offset_fields(offset: int, *, is_complete: bool) -> dict[str, str]:
     """After a creation or an append. Version 8 does not ask for the offset, 6 and 5 do."""
-    return {**complete_field(is_complete), "Upload-Offset": str(offset)}
+    return {**complete_field(is_complete=is_complete), "Upload-Offset": str(offset)}
 
 
 def state_fields(offset: int, length: int | None, limit: dict[str, str], *, is_complete: bool) -> dict[str, str]:
