@@ -125,7 +125,8 @@ STATEMENTS = [
         updated_at INTEGER NOT NULL,
         expires_at INTEGER NOT NULL,
         track_id TEXT REFERENCES tracks ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
-        problem TEXT
+        problem TEXT,
+        has_checksums INTEGER NOT NULL DEFAULT 0
     ) STRICT
     """,
     "CREATE INDEX uploads_receiving ON uploads (user_id, filename, created_at) WHERE state = 'receiving'",

@@ -23,7 +23,8 @@ class Upload:
 
     ``reserved_bytes`` are part of the user's only while the upload is receiving.
 
-    ``metadata`` and ``concat`` are header fields of tus as they were sent, to be given back as they were.
+    ``metadata`` and ``concat`` are header fields of tus as they were sent, to be given back as they were. An upload
+    that ``has_checksums`` keeps no bytes but those that were checked, whatever a crash has left.
     """
 
     upload_id: str
@@ -43,6 +44,7 @@ class Upload:
     expires_at: int
     track_id: str | None = None
     problem: dict[str, Any] | None = None
+    has_checksums: int = 0
 
 
 COLUMNS = ", ".join(f'"{each.name}"' for each in fields(Upload))
@@ -153,6 +155,11 @@ def set_length(connection: sqlite3.Connection, upload: Upload, length: int, defa
     connection.execute(
         "UPDATE uploads SET length = ?, reserved_bytes = ? WHERE upload_id = ?", (length, length, upload.upload_id)
     )
+
+
+def note_checksums(connection: sqlite3.Connection, upload_id: str) -> None:
+    """From now on bytes behind the durable offset are worth nothing: nobody has checked them."""
+    connection.execute("UPDATE uploads SET has_checksums = 1 WHERE upload_id = ?", (upload_id,))
 
 
 def record_offset(connection: sqlite3.Connection, upload_id: str, offset: int, *, now: int, expires_at: int) -> None:

@@ -69,6 +69,11 @@ class Append:
             raise UploadExpired("The bytes of the upload are lost.")
         return self._spool.open(upload_id)
 
+    @property
+    def has_claims(self) -> bool:
+        """Whether something is still to be checked of these bytes before they may count."""
+        return bool(self._claims)
+
     def store(self, batch: Sequence[bytes]) -> None:
         """Write a batch, then look at it.
 

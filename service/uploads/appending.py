@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from service.audio.inspector import Inspector
-from service.catalogue import clock
+from service.catalogue import clock, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
 from service.errors import (
@@ -85,6 +85,8 @@ class Appending:
             writer = Writer(append.store, self.pool)
             self._metrics.running_uploads.inc()
             try:
+                if request.claims and is_announced and not upload.has_checksums:
+                    await self._database.write(partial(uploads.note_checksums, upload_id=upload.upload_id))
                 end = await self._receive(append, writer, request)
                 is_last = end == upload.length if request.is_last is None else request.is_last
                 if is_last and not is_partial:
@@ -160,12 +162,11 @@ class Appending:
 
     async def _reject(self, append: Append, writer: Writer, error: YarrrError) -> None:
         """What becomes of the upload when an append fails: over, rewound, or kept."""
-        if not append.is_announced:
+        is_refused = isinstance(error, Refused) and not isinstance(error, TooLarge | ContentMismatch)
+        if is_refused or not append.is_announced:
             await self.ends.refuse(append, writer, error)
-        elif isinstance(error, ContentMismatch):
+        elif append.has_claims:
             await self.ends.rewind(append, writer)
-        elif isinstance(error, Refused) and not isinstance(error, TooLarge):
-            await self.ends.refuse(append, writer, error)
         else:
             await self.ends.break_off(append, writer)
             self._keep_inspector(append)

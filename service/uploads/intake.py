@@ -109,8 +109,8 @@ class Intake:
     async def start(self, upload: Upload, request: Request, *, is_announced: bool = False) -> Outcome:
         """Take the first bytes of an upload that was just created.
 
-        Raises as `append` does. While its client does not know of the upload (`is_announced` is false) nobody could come
-        back to it: when its first bytes are not taken, it is over.
+        Raises as `append` does. While its client does not know of the upload (`is_announced` is false) nobody could
+        come back to it: when its first bytes are not taken, it is over.
         """
         async with self._locks.hold(upload.upload_id, request.stop):
             return await self._appending.run(upload, request, is_announced=is_announced)
@@ -284,7 +284,7 @@ class Intake:
         if size < upload.offset:
             await self._appending.end(upload, "lost")
             raise UploadExpired("The bytes of the upload are lost.", state="lost")
-        if size == upload.offset:
+        if size == upload.offset or upload.has_checksums:
             return upload
         # Bytes from before a crash of the process: they survived it, but nobody has flushed them yet.
         append = Append(replace(upload, offset=size), self._spool, Claims(), only_frames=False)

@@ -78,7 +78,8 @@ async def _recover_one(upload: Upload, database: Database, spool: Spool, blobs: 
 def _keep(spool: Spool, upload: Upload, *, is_same_boot: bool) -> int | None:
     """What of the upload's bytes can be trusted, flushed; None when acknowledged ones are missing.
 
-    The page cache survives a crash of the process, not of the machine: after a boot only what was flushed counts.
+    The page cache survives a crash of the process, not of the machine: after a boot only what was flushed counts. Where
+    checksums are held over the bytes, nothing but what was checked does.
     """
     size = spool.size(upload.upload_id)
     if size is None and upload.offset == 0:
@@ -87,7 +88,7 @@ def _keep(spool: Spool, upload: Upload, *, is_same_boot: bool) -> int | None:
         return None
     part = spool.open(upload.upload_id)
     try:
-        if not is_same_boot:
+        if not is_same_boot or upload.has_checksums:
             part.truncate(upload.offset)
         part.sync()
         spool.flush()

@@ -169,6 +169,7 @@ async def test_a_blob_being_deleted_takes_no_new_track(database, write):
     row = await write(add_track, 1, state="trashed", trashed_at=1)
     await write(tracks.purge, trashed_before=2, limit=1)
     known = {
+        "has_checksums": 0,
         "upload_id": "f" * 32,
         "user_id": "u1",
         "state": "receiving",

@@ -516,3 +516,31 @@ def test_parts_survive_kill_9_and_become_one(make_server, song):
     assert answer.status == 201
     tus.check_finished(answer.headers["location"], song)
     assert list((tus.server.data_dir / "spool").iterdir()) == []
+
+
+def test_bytes_that_nobody_checked_do_not_survive_kill_9(make_server, song):
+    tus = Tus(make_server())
+    path = tus.create(len(song))
+    digest = b64encode(hashlib.sha1(song[:1000]).digest()).decode()
+    assert tus.patch(path, 0, song[:1000], Upload_Checksum=f"sha1 {digest}").status == 204
+    with tus.wire() as wire:
+        wrong = b64encode(hashlib.sha1(b"").digest()).decode()
+        tus.append(wire, path, 1000, song[1000:200_000], length=len(song) - 1000, Upload_Checksum=f"sha1 {wrong}")
+        wait_until(lambda: len(tus.stored(path)) > 1000)
+        tus.server.restart(kill=True)
+    assert tus.offset(path) == 1000
+    assert tus.patch(path, 1000, song[1000:]).status == 204
+    tus.check_finished(path, song)
+
+
+def test_more_bytes_than_announced_are_not_kept_if_a_checksum_was_held_over_them(tus, song):
+    path = tus.create(100_000)
+    checksum = f"sha1 {b64encode(hashlib.sha1(song[:100_001]).digest()).decode()}"
+    with tus.wire() as wire:
+        tus.append(wire, path, 0, Transfer_Encoding="chunked", Upload_Checksum=checksum)
+        for start in range(0, 100_001, 10_000):
+            wire.chunk(song[start : min(start + 10_000, 100_001)])
+            time.sleep(0.001)
+        wire.chunk(b"")
+        assert wire.read().status == 400
+    assert tus.offset(path) == 0
