@@ -51,7 +51,9 @@ async def test_home_gives_a_program_links_that_lead_somewhere(client, auth):
     assert answer.content_type == "application/json"
     for name, path in (await answer.json()).items():
         response = await client.head(path.replace("{filename}", "x.mp3"), headers=auth)
-        assert response.status in (200, 405), name
+        if name == "spool":  # no upload of that name is under way: only OPTIONS knows the door
+            response = await client.options(path.replace("{filename}", "x.mp3"))
+        assert response.status in (200, 204, 405), name
 
 
 async def test_home_shows_the_newest_tracks_first_and_takes_files(client, browser, add):
