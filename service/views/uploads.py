@@ -280,7 +280,7 @@ async def add_tus_fields(request: web.Request, response: web.StreamResponse) -> 
     ``on_response_prepare``.
     """
     is_here = request.path == "/uploads" or request.path.startswith("/uploads/")
-    if "Tus-Resumable" in request.headers or is_here:
+    if "Tus-Resumable" in request.headers or (is_here and not drafts.is_spoken(request)):
         response.headers["Tus-Resumable"] = tus.VERSION
         if response.status == HTTPStatus.PRECONDITION_FAILED:
             response.headers["Tus-Version"] = tus.VERSION

@@ -178,8 +178,10 @@ async def test_every_answer_to_a_tus_request_says_its_version(client, headers, m
     assert "X-Request-ID" in answer.headers
 
 
-async def test_other_paths_say_nothing_of_tus(client):
+async def test_other_requests_are_told_nothing_of_tus(client, auth, begin):
     assert "Tus-Resumable" not in (await client.get("/livez")).headers
+    draft = {**auth, "Upload-Draft-Interop-Version": "8"}
+    assert "Tus-Resumable" not in (await client.head(await begin(10), headers=draft)).headers
 
 
 # Creation
@@ -420,6 +422,7 @@ async def test_a_client_that_speaks_no_dialect_may_look(client, auth, begin):
     answer = await client.head(path, headers=auth)
     assert (answer.headers["Upload-Offset"], answer.headers["Upload-Length"]) == ("0", "10")
     assert answer.headers["Tus-Resumable"] == "1.0.0"
+    assert answer.headers["Upload-Complete"] == "?0"
 
 
 # PATCH
