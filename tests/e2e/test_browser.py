@@ -13,6 +13,7 @@ pytestmark = pytest.mark.e2e
 
 CHROMIUM = Path("/usr/bin/chromium")
 TIMEOUT_MS = 20_000
+expect.set_options(timeout=TIMEOUT_MS)
 ARGUMENTS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
 
 PAYLOADS = [
@@ -127,8 +128,8 @@ async def test_chosen_files_are_uploaded_and_the_refused_one_says_why(page, serv
     await page.goto("/")
     files = [make(tmp_path, name) for name in ("jingle", "mono", "text")]
     await page.get_by_label("Add mp3 files").set_input_files(files)
-    await expect(row(page, "jingle")).to_be_visible()
-    await expect(row(page, "mono")).to_be_visible()
+    await expect(row(page, "jingle").first).to_be_visible()
+    await expect(row(page, "mono").first).to_be_visible()
     refused = page.locator("#queue li")
     await expect(refused).to_have_count(1)
     await expect(refused).to_contain_text("text.mp3")

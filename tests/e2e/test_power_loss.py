@@ -74,6 +74,8 @@ def test_relaxed_durability_gives_power_loss_up(make_runner):
 
 
 def test_the_test_sees_bytes_that_were_not_flushed(make_runner):
-    summary = make_runner(broken="no-flush").run(5)
+    summary = make_runner(broken="no-flush").run(
+        12, until=lambda findings: bool(findings.lost and findings.rows_without_file)
+    )
     assert summary.findings.lost, summary
     assert summary.findings.rows_without_file, summary
