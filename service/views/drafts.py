@@ -16,7 +16,6 @@ from service.accounts.permissions import Identity
 from service.catalogue import clock, uploads
 from service.errors import (
     ContentMismatch,
-    Forbidden,
     InconsistentUploadLength,
     LengthExceeded,
     NotFound,
@@ -32,7 +31,7 @@ from service.errors import (
 from service.keys import DATABASE, INTAKE, SETTINGS
 from service.schemas.uploads import dump_upload
 from service.uploads.claims import Claims
-from service.uploads.model import PARTIAL, NewUpload, Outcome, Request, Tell
+from service.uploads.model import NewUpload, Outcome, Request, Tell
 from service.views.receipts import receipt_fields, track_receipt
 from service.views.receiving import FORM_TYPE, RAW_TYPES, body_of, judge_sender, judge_upload, refuse_range
 from service.web.body import break_off
@@ -141,7 +140,6 @@ async def judge_expected_append(request: web.Request, upload_id: str) -> None:
     identity = await require(request, "upload")
     wanted = draft.parse_append(combined(request), _content_length(request))
     upload = (await request.app[INTAKE].look(identity.user_id, upload_id)).upload
-    _refuse_pieces(upload)
     if upload.state == "finished":
         _check_repeated(wanted, upload)
     elif wanted.offset != upload.offset:
@@ -210,7 +208,6 @@ async def _create(request: web.Request, identity: Identity, filename: str | None
 
 async def _append(request: web.Request, identity: Identity, upload_id: str) -> Outcome:
     wanted = draft.parse_append(combined(request), _content_length(request))
-    _refuse_pieces(await uploads.get(request.app[DATABASE], upload_id, identity.user_id))
     append = Request(
         _Content(request, is_last=wanted.is_complete),
         offset=wanted.offset,
@@ -252,11 +249,6 @@ def _check_repeated(wanted: draft.Appending, upload: uploads.Upload) -> None:
 
 def _is_past(end: int | None, length: int | None) -> bool:
     return end is not None and length is not None and end > length
-
-
-def _refuse_pieces(upload: uploads.Upload) -> None:
-    if upload.concat == PARTIAL:
-        raise Forbidden("A partial upload of tus is not one file; go on with it by tus.")
 
 
 async def _deactivate(request: web.Request, identity: Identity, upload_id: str) -> None:
