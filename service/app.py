@@ -1,6 +1,7 @@
 """The composition root: the only file that knows which adapters there are."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +33,8 @@ from service.web.measure import measure_middleware
 from service.web.pages import environment
 from service.web.problems import problems_middleware
 from service.web.security import add_security_headers
+
+logger = logging.getLogger(__name__)
 
 MAX_SMALL_BODY_BYTES = 1 << 20
 MAX_FORM_FIELDS = 50
@@ -133,21 +136,31 @@ def read_boot_id() -> str:
 
 
 async def _sweep(app: web.Application) -> AsyncIterator[None]:
-    days = app[SETTINGS].trash_days
-    sweeper = Sweeper(app[DATABASE], app[BLOBS], trash_days=days, open_blobs=app[OPEN_BLOBS], intake=app[INTAKE])
+    sweeper = Sweeper(
+        app[DATABASE],
+        app[BLOBS],
+        trash_days=app[SETTINGS].trash_days,
+        session_idle_days=app[SETTINGS].session_idle_days,
+        open_blobs=app[OPEN_BLOBS],
+        intake=app[INTAKE],
+    )
     task = asyncio.create_task(sweep_for_ever(sweeper, SWEEP_INTERVAL_S))
     yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await _end(task)
 
 
 async def _measure_event_loop(app: web.Application) -> AsyncIterator[None]:
     task = asyncio.create_task(_watch_lag(app[METRICS]))
     yield
+    await _end(task)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """End a task that works in the background. If it died before, that is no reason to stop the shutdown half-way."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        logger.error("a background task had died", exc_info=outcome)
 
 
 async def _watch_lag(metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""Removes what has had its time: uploads, tracks long in the trash, and blobs that no track has.
+"""Removes what has had its time: uploads, sessions, tracks long in the trash, and blobs that no track has.
 
 An unfinished upload is ended when its time is over, unless somebody is writing to it; one that ended before, and only
 answered questions since, is forgotten.
@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from service.catalogue import blobs as blob_rows
-from service.catalogue import clock, tracks, uploads
+from service.catalogue import clock, sessions, tracks, uploads
 from service.catalogue.database import Database
-from service.errors import YarrrError
 from service.storage.local import LocalBlobs
 from service.storage.open_blobs import OpenBlobs
 from service.uploads.intake import Intake
@@ -34,6 +33,7 @@ class Swept:
     blobs: int = 0
     uploads: int = 0
     forgotten: int = 0
+    sessions: int = 0
 
 
 class Sweeper:
@@ -45,6 +45,7 @@ class Sweeper:
         blobs: LocalBlobs,
         *,
         trash_days: float,
+        session_idle_days: float,
         open_blobs: OpenBlobs | None = None,
         intake: Intake | None = None,
     ) -> None:
@@ -53,6 +54,7 @@ class Sweeper:
         self._open_blobs = open_blobs
         self._intake = intake
         self._trash_days = trash_days
+        self._session_idle = int(session_idle_days * clock.DAY)
 
     async def sweep(self, now: int | None = None) -> Swept:
         """Remove everything whose time is over at `now`, in microseconds."""
@@ -60,6 +62,8 @@ class Sweeper:
         swept = Swept()
         if self._intake is not None:
             await self._expire(self._intake, now, swept)
+        over = partial(sessions.end_overdue, now=now, idle=self._session_idle)
+        swept.sessions = await self._database.write(over)
         swept.tracks = await self._purge_trash(now - int(self._trash_days * clock.DAY))
         swept.blobs = await self._delete_blobs()
         return swept
@@ -114,6 +118,6 @@ async def sweep_for_ever(sweeper: Sweeper, interval_s: float) -> None:
             swept = await sweeper.sweep()
             if swept != Swept():
                 logger.info("swept %s", ", ".join(f"{count} {what}" for what, count in asdict(swept).items() if count))
-        except YarrrError as error:
-            logger.error("the sweep failed: %s", error)
+        except Exception:
+            logger.exception("the sweep failed")
         await asyncio.sleep(interval_s)

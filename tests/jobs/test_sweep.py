@@ -1,9 +1,10 @@
 import asyncio
 import os
+from functools import partial
 
 import pytest
 
-from service.catalogue import clock
+from service.catalogue import clock, sessions
 from service.catalogue.database import Database
 from service.catalogue.migrations import migrate
 from service.errors import StorageFailed
@@ -44,7 +45,7 @@ def add(database, blobs):
 
 @pytest.fixture
 def sweeper(database, blobs):
-    return Sweeper(database, blobs, trash_days=7)
+    return Sweeper(database, blobs, trash_days=7, session_idle_days=14)
 
 
 def trashed(days):
@@ -100,7 +101,7 @@ async def test_the_space_of_a_blob_that_was_served_becomes_free(database, blobs,
     await add(1, **trashed(8))
     blob = await open_blobs.open(f"{1:032x}", 1001)
     descriptor = blob.descriptor
-    sweeper = Sweeper(database, blobs, trash_days=7, open_blobs=open_blobs)
+    sweeper = Sweeper(database, blobs, trash_days=7, session_idle_days=14, open_blobs=open_blobs)
     await sweeper.sweep(NOW)
     assert os.pread(descriptor, 1, 0) == b"x", "an answer that has begun goes on"
     open_blobs.give_back(blob)
@@ -115,6 +116,8 @@ async def test_sweeping_goes_on_after_a_failure(sweeper, monkeypatch, caplog):
         sweeps.append(1)
         if len(sweeps) == 1:
             raise StorageFailed("no disk")
+        if len(sweeps) == 2:
+            raise KeyError("what nobody thought of")
         return Swept(tracks=3)
 
     monkeypatch.setattr(sweeper, "sweep", failing)
@@ -126,3 +129,14 @@ async def test_sweeping_goes_on_after_a_failure(sweeper, monkeypatch, caplog):
         with pytest.raises(asyncio.CancelledError):
             await task
     assert "no disk" in caplog.text
+    assert "what nobody thought of" in caplog.text
+
+
+@pytest.mark.parametrize("over", [{"expires_at": NOW}, {"last_seen_at": NOW - 14 * clock.DAY}])
+async def test_sessions_that_are_over_go(sweeper, database, over):
+    for number, changes in enumerate(({}, over)):
+        times = {"created_at": 0, "last_seen_at": NOW - 13 * clock.DAY, "expires_at": NOW + 1, **changes}
+        session = sessions.Session(session_id=f"s{number}", user_id="u1", address="", user_agent="", **times)
+        await database.write(partial(sessions.insert, session=session, secret_sha256=bytes([number])))
+    assert await sweeper.sweep(NOW) == Swept(sessions=1)
+    assert [row[0] for row in await database.read("SELECT session_id FROM sessions")] == ["s0"]

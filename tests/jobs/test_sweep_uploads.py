@@ -16,7 +16,7 @@ HOUR = 3600 * clock.SECOND
 
 @pytest.fixture
 def sweeper(place):
-    return Sweeper(place.database, place.blobs, trash_days=7, intake=place.intake)
+    return Sweeper(place.database, place.blobs, trash_days=7, session_idle_days=14, intake=place.intake)
 
 
 @pytest.fixture
