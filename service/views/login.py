@@ -13,10 +13,9 @@ from service.web.forwarded import client_address
 from service.web.identity import drop_session_cookie, identify, set_session_cookie
 from service.web.negotiate import Flow, is_browser
 from service.web.pages import render
-from service.web.payload import FORM_TYPES, json_response, load
+from service.web.payload import FORM_TYPES, NO_STORE, json_response, load
 from service.web.problems import problem_of
 
-NO_STORE = {"Cache-Control": "no-store"}
 MAX_NEXT = 2000
 
 

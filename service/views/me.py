@@ -11,10 +11,10 @@ from service.catalogue.users import User
 from service.keys import ACCOUNTS, DATABASE, SETTINGS
 from service.schemas.accounts import PasswordSchema, ProfileSchema
 from service.settings import Settings
-from service.views.login import NO_STORE, logged_in_answer
+from service.views.login import logged_in_answer
 from service.web.forwarded import client_address
 from service.web.identity import known
-from service.web.payload import json_response, load
+from service.web.payload import NO_STORE, json_response, load
 
 
 class Me(web.View):

@@ -7,9 +7,8 @@ from aiohttp import web
 from service.catalogue import clock, sessions
 from service.keys import ACCOUNTS, DATABASE
 from service.schemas.accounts import SessionSchema
-from service.views.login import NO_STORE
 from service.web.identity import require_manager
-from service.web.payload import json_response
+from service.web.payload import NO_STORE, json_response
 
 
 class Sessions(web.View):

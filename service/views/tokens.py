@@ -7,9 +7,8 @@ from aiohttp import web
 from service.catalogue import clock, tokens
 from service.keys import ACCOUNTS, DATABASE
 from service.schemas.accounts import NewTokenSchema, TokenSchema
-from service.views.login import NO_STORE
 from service.web.identity import known, require_manager
-from service.web.payload import json_response, load
+from service.web.payload import NO_STORE, json_response, load
 
 
 class Tokens(web.View):

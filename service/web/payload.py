@@ -1,5 +1,6 @@
 """Small bodies: a JSON document or a form through one marshmallow schema, and JSON answers."""
 
+import asyncio
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from marshmallow import Schema, ValidationError
 
-from service.errors import Invalid, MalformedBody, UnsupportedMediaType
+from service.errors import BodyTimeout, Invalid, MalformedBody, UnsupportedMediaType
+from service.keys import SETTINGS
+
+NO_STORE = {"Cache-Control": "no-store"}
+"""For answers about the moment, or with secrets."""
 
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -22,12 +27,17 @@ async def load(
     Raises:
         UnsupportedMediaType: another Content-Type.
         MalformedBody: the body cannot be parsed.
+        BodyTimeout: so small a body was not there within the time that is else one pause of a long one.
         Invalid: the schema refuses it; ``errors`` has a JSON pointer for each field.
     """
     content_type = request.content_type
     if content_type not in types:
         raise UnsupportedMediaType(f"Send {' or '.join(types)}.", accepted=list(types))
-    data = await (_form(request) if content_type in FORM_TYPES else _json(request))
+    try:
+        async with asyncio.timeout(request.app[SETTINGS].body_idle_timeout_s):
+            data = await (_form(request) if content_type in FORM_TYPES else _json(request))
+    except TimeoutError:
+        raise BodyTimeout("The body took too long to come.") from None
     try:
         return dict(schema.load(data))
     except ValidationError as error:
