@@ -9,11 +9,9 @@ from service.catalogue import users
 from service.errors import StorageFailed
 from service.keys import DATABASE, DRAIN, INTAKE, METRICS, SETTINGS
 from service.metrics import CONTENT_TYPE
-from service.web.forwarded import client_address
+from service.web.forwarded import client_address, is_forwarded
 from service.web.identity import require
-from service.web.payload import json_response
-
-NO_STORE = {"Cache-Control": "no-store"}
+from service.web.payload import NO_STORE, json_response
 
 
 class Live(web.View):
@@ -64,7 +62,9 @@ class Metrics(web.View):
     head = get
 
     def _is_local(self) -> bool:
+        """What a proxy on this machine passes on comes from this machine, too, and is anybody's."""
         try:
-            return ip_address(client_address(self.request)).is_loopback
+            is_loopback = ip_address(client_address(self.request)).is_loopback
         except ValueError:
             return False
+        return is_loopback and not is_forwarded(self.request)

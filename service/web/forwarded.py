@@ -1,11 +1,16 @@
 """Who is really asking when proxies stand in front: X-Forwarded-For and -Proto, believed from trusted proxies only."""
 
 import ipaddress
+import logging
 from collections.abc import Sequence
 
 from aiohttp import web
 
 from service.keys import SETTINGS
+
+logger = logging.getLogger(__name__)
+
+FIELDS = ("X-Forwarded-For", "Forwarded")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -17,6 +22,11 @@ def client_address(request: web.Request) -> str:
     proxy is the client. What stands further left is the client's own claim. Empty when the peer is a Unix socket.
     """
     return _chain(request)[-1]
+
+
+def is_forwarded(request: web.Request) -> bool:
+    """Whether a proxy passed the request on, as far as its fields tell, whoever wrote them."""
+    return any(name in request.headers for name in FIELDS)
 
 
 def is_https(request: web.Request) -> bool:
@@ -35,12 +45,28 @@ def _chain(request: web.Request) -> list[str]:
     """The peer, then the addresses that trusted proxies vouch for, each one hop further away."""
     chain = [_plain(request.remote or "")]
     trusted = request.app[SETTINGS].trusted_proxies
+    if is_forwarded(request) and not _is_in(chain[-1], trusted):
+        _warn_once(chain[-1])
     for claimed in reversed(_listed(request, "X-Forwarded-For")):
         address = _address(claimed) if _is_in(chain[-1], trusted) else None
         if address is None:
             break
         chain.append(str(address))
     return chain
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(peer: str) -> None:
+    """Once in the life of the process: anybody can send these fields, and nobody shall fill the log with them."""
+    if not _warned:
+        _warned.add(peer)
+        logger.warning(
+            "%s sent X-Forwarded-For or Forwarded and is no trusted proxy: not believed. "
+            "If it is your proxy, name it in YARRR_TRUSTED_PROXIES, or all its clients count as one",
+            peer or "a Unix socket",
+        )
 
 
 def _listed(request: web.Request, name: str) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from service.errors import StorageFailed
 from service.keys import DATABASE, INTAKE
+from service.web import forwarded
 
 
 async def test_a_working_service_is_live_and_ready(client):
@@ -72,3 +73,26 @@ async def test_metrics_are_not_for_everyone(make_client, change_settings, forwar
         assert answer.status == 200
     public = await make_client(change_settings(metrics_public=True, data_dir=change_settings().data_dir / "other"))
     assert (await public.get("/metrics", headers=headers)).status == 200
+
+
+@pytest.mark.parametrize("field", [{"X-Forwarded-For": "203.0.113.9"}, {"Forwarded": "for=203.0.113.9"}])
+async def test_a_proxy_on_this_machine_that_is_not_configured_opens_no_metrics(client, field):
+    assert (await client.get("/metrics")).status == 200
+    assert (await client.get("/metrics", headers=field)).status == 401
+
+
+async def test_a_proxy_that_is_not_configured_is_warned_of_once(client, caplog, monkeypatch):
+    monkeypatch.setattr(forwarded, "_warned", set())
+    await client.get("/metrics")
+    assert "YARRR_TRUSTED_PROXIES" not in caplog.text
+    for number in range(3):
+        await client.get("/metrics", headers={"X-Forwarded-For": f"203.0.113.{number}"})
+    assert caplog.text.count("YARRR_TRUSTED_PROXIES") == 1
+    assert "127.0.0.1 sent X-Forwarded-For" in caplog.text
+
+
+async def test_a_proxy_that_is_configured_is_not_warned_of(make_client, change_settings, caplog, monkeypatch):
+    monkeypatch.setattr(forwarded, "_warned", set())
+    client = await make_client(change_settings(trusted_proxies=(ip_network("127.0.0.1"),)))
+    await client.get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert "YARRR_TRUSTED_PROXIES" not in caplog.text
