@@ -4,11 +4,12 @@ import asyncio
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import aiohttp
 from aiohttp import web
@@ -43,8 +44,17 @@ def run(settings: Settings) -> None:
     set_up(settings.log_format, settings.log_level)
     if HttpRequestParser.__module__ != "aiohttp._http_parser":
         raise StartError("aiohttp was installed without its C parser; the Python one is not safe to serve with.")
+    _raise_file_limit()
     with locked(settings):
         asyncio.run(_serve(settings))
+
+
+def _raise_file_limit() -> None:
+    """Every connection and every file that is written or served is a descriptor; the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    logger.info("at most %d open files", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 @contextmanager

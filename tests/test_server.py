@@ -1,6 +1,7 @@
 """The parts of the process's life that need no process: its lock, its socket, its limits."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 from aiohttp import web
 
-from service.server import KEEPALIVE_TIMEOUT_S, StartError, _listen, locked, make_runner, run
+from service.server import KEEPALIVE_TIMEOUT_S, StartError, _listen, _raise_file_limit, locked, make_runner, run
 
 
 def test_a_data_directory_is_held_by_one(settings):
@@ -73,3 +74,25 @@ def test_without_the_c_parser_nothing_is_served(settings, monkeypatch):
     monkeypatch.setattr("service.server.set_up", lambda *arguments: None)
     with pytest.raises(StartError, match="C parser"):
         run(settings)
+
+
+def test_the_service_may_open_as_many_files_as_the_system_lets_it(caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+    try:
+        with caplog.at_level("INFO"):
+            _raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        assert f"at most {hard} open files" in caplog.text
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_limit_that_cannot_be_raised_stops_nothing(monkeypatch, caplog):
+    def refuse(*_arguments):
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr("resource.setrlimit", refuse)
+    with caplog.at_level("INFO"):
+        _raise_file_limit()
+    assert f"at most {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} open files" in caplog.text
