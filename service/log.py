@@ -14,6 +14,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp_request_id_logging import request_id
 from structlog.typing import Processor, WrappedLogger
 
+from service.keys import STARTED
+from service.web.forwarded import client_address
+
 MAX_USER_AGENT = 200
 LINE_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
@@ -83,7 +86,7 @@ class AccessLogger(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         event = f"{request.method} {request.rel_url.raw_path} {response.status}"
         facts = {
-            "address": request.remote,
+            "address": _address(request),
             "seconds": round(time, 6),
             "sent_bytes": response.body_length,
             "user_agent": request.headers.get("User-Agent", "")[:MAX_USER_AGENT],
@@ -95,3 +98,10 @@ class AccessLogger(AbstractAccessLogger):
         now = datetime.now(UTC)
         line = {"event": event, "level": "info", "logger": self.logger.name, "timestamp": now, **facts}
         sys.stderr.write(orjson.dumps(line, default=str, option=LINE_OPTIONS).decode())
+
+
+def _address(request: web.BaseRequest) -> str | None:
+    """The client's address; the peer's for what was no HTTP and so never came to the app, nor to its settings."""
+    if isinstance(request, web.Request) and request.get(STARTED):
+        return client_address(request)
+    return request.remote
