@@ -28,7 +28,8 @@ PAGE = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 API = {"Content-Security-Policy": API_POLICY}
-HTTPS = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
+# Without includeSubDomains: what other names below this one speak is not for this service to say.
+HTTPS = {"Strict-Transport-Security": "max-age=63072000"}
 
 PASSED_ON: web.ResponseKey[bool] = web.ResponseKey("passed_on", bool)
 """Set on a response that another server made, such as the front end: its policies are its own, ours would break it."""
