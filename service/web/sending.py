@@ -4,11 +4,14 @@ The event loop must not wait for a disk. So what is not in memory is read in a t
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any, cast
 
 from aiohttp import web
+
+logger = logging.getLogger(__name__)
 
 # One call of the kernel's sendfile goes on as long as the client keeps up, and the event loop waits for it.
 PIECE_BYTES = 2 << 20
@@ -33,7 +36,7 @@ class FileResponse(web.StreamResponse):
     """`count` bytes of an open file from `start` on.
 
     A client that goes away ends it without a word. A file that ends too early, or cannot be read, ends the connection:
-    the client sees a short body.
+    the client sees a short body. What the disk says then is logged.
     """
 
     def __init__(self, descriptor: int, start: int, count: int, *, status: int, headers: Mapping[str, str]) -> None:
@@ -54,8 +57,10 @@ class FileResponse(web.StreamResponse):
                     break
                 self._at += sent
                 writer.output_size += sent  # for the access log; aiohttp counts only what it writes itself
-        except OSError:
-            pass  # the client has gone, or the disk failed: there is nothing left to say in this answer
+        except (ConnectionError, TimeoutError):
+            pass  # the client has gone, or reads no more
+        except OSError as error:  # of the disk: there is nothing left to say in this answer
+            logger.error("%s: the file cannot be sent from byte %d on: %s", request.path, self._at, error)
         if self._at != self._end and request.transport is not None:
             request.transport.abort()
 

@@ -2,6 +2,9 @@ import asyncio
 import os
 import socket
 
+import pytest
+from aiohttp import ClientPayloadError, web
+
 from service.web.sending import FileResponse, is_in_memory
 
 
@@ -34,3 +37,49 @@ def test_what_was_just_written_is_in_memory_and_what_is_not_there_is_not(tmp_pat
         assert not is_in_memory(-1, 0, 1)
     finally:
         os.close(descriptor)
+
+
+async def test_a_disk_that_fails_cuts_the_answer_short_and_is_logged(tmp_path, aiohttp_client, caplog):
+    async def send(request):
+        response = FileResponse(descriptor, 0, 400, status=200, headers={})  # a directory, which the kernel reads not
+        await response.send(request)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/tracks/1/audio", send)
+    client = await aiohttp_client(app)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        answer = await client.get("/tracks/1/audio")
+        with pytest.raises(ClientPayloadError):
+            await answer.read()
+    finally:
+        os.close(descriptor)
+    assert "/tracks/1/audio: the file cannot be sent from byte 0 on: [Errno" in caplog.text
+
+
+async def test_a_client_that_goes_away_is_not_logged(tmp_path, aiohttp_client, caplog):
+    ended = asyncio.Event()
+
+    async def send(request):
+        try:
+            response = FileResponse(descriptor, 0, 50_000_000, status=200, headers={})
+            await response.send(request)
+        finally:
+            ended.set()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", send)
+    client = await aiohttp_client(app)
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    os.truncate(path, 50_000_000)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        answer = await client.get("/")
+        answer.connection.transport.abort()
+        await asyncio.wait_for(ended.wait(), 10)
+    finally:
+        os.close(descriptor)
+    assert "cannot be sent" not in caplog.text
