@@ -195,7 +195,7 @@ class ClientGone(BodyError):
 
 
 class BodyTimeout(BodyError):
-    """No byte came for the idle time, or too few to make progress."""
+    """No byte came for the idle time."""
 
     code = "body-timeout"
 

@@ -49,7 +49,11 @@ class Drain:
 
 @web.middleware
 async def drain_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count the request; refuse it when the service is about to stop. Health checks are always answered."""
+    """Count the request; refuse it when the service is about to stop, unless it is a health check.
+
+    During the drain nobody listens any more, so only connections that are open already, and busy, bring such requests:
+    a checker that connects anew finds the port closed, which tells it the same.
+    """
     drain = request.app[DRAIN]
     if drain.is_draining and request.path not in ("/livez", "/readyz"):
         raise ShuttingDown("The service is about to stop.", retry_after=RETRY_AFTER_S)
