@@ -6,7 +6,6 @@
     │   └── InvalidHeader
     ├── MalformedBody                 cannot be parsed at all
     ├── UnsupportedMediaType
-    ├── NotAcceptable
     ├── Refused                       the content of an upload
     │   ├── NotAnMp3
     │   ├── DamagedAudio
@@ -24,8 +23,7 @@
     │   └── TusVersionMismatch
     ├── BodyError                     the network while a body is read
     │   ├── ClientGone
-    │   ├── BodyTimeout
-    │   └── IncompleteBody
+    │   └── BodyTimeout
     ├── StorageError
     │   ├── QuotaExceeded
     │   ├── StorageFull
@@ -94,12 +92,6 @@ class UnsupportedMediaType(YarrrError):
     """A Content-Type or Content-Encoding this resource does not take."""
 
     code = "unsupported-media-type"
-
-
-class NotAcceptable(YarrrError):
-    """No representation fits the Accept field."""
-
-    code = "not-acceptable"
 
 
 class Refused(YarrrError):
@@ -198,12 +190,6 @@ class BodyTimeout(BodyError):
     """No byte came for the idle time."""
 
     code = "body-timeout"
-
-
-class IncompleteBody(BodyError):
-    """The body ended before its announced length."""
-
-    code = "incomplete-body"
 
 
 class StorageError(YarrrError):

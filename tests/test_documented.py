@@ -232,7 +232,7 @@ def test_every_problem_code_is_documented_and_explained():
         assert f"`{code}`" in text or code in NOT_YET, code
 
 
-NOT_YET = {"not-acceptable", "frontend-unavailable"}
+NOT_YET = {"frontend-unavailable"}
 """Codes of the front end, which is no route: in the list only."""
 
 

@@ -80,17 +80,6 @@ async def get_track(database: Database, user_id: str, track_id: str) -> sqlite3.
     return row
 
 
-async def find_by_sha256(database: Database, user_id: str, sha256: bytes) -> sqlite3.Row | None:
-    """The user's oldest track with these very bytes that is not in the trash."""
-    return await database.find(
-        """
-        SELECT * FROM tracks WHERE user_id = ? AND sha256 = ? AND trashed_at IS NULL
-        ORDER BY created_at, track_id LIMIT 1
-        """,
-        (user_id, sha256),
-    )
-
-
 def change(
     connection: sqlite3.Connection, user_id: str, track_id: str, patch: Mapping[str, Any], *, now: int, check: Check
 ) -> sqlite3.Row:

@@ -102,17 +102,12 @@ class Listed:
     count: int | None
 
 
-async def list_tracks(request: web.Request, user_id: str) -> Listed:
-    """The page of the user's tracks that the query asks for.
+async def listed(request: web.Request, parameters: MultiMapping[str], user_id: str) -> Listed:
+    """The page of the user's tracks that `parameters` ask for, linked as one of this request's path.
 
     Raises:
-        InvalidQuery: it asks for what there is not.
+        InvalidQuery: they ask for what there is not.
     """
-    return await listed(request, request.query, user_id)
-
-
-async def listed(request: web.Request, parameters: MultiMapping[str], user_id: str) -> Listed:
-    """The page that `parameters` ask for, linked as one of this request's path."""
     query = read_query(parameters, RULES, user_id)
     page = await page_tracks(
         request.app[DATABASE],
@@ -131,9 +126,8 @@ async def listed(request: web.Request, parameters: MultiMapping[str], user_id: s
 
 
 def for_a_page(parameters: MultiMapping[str]) -> MultiMapping[str]:
-    """The query of a browser's form, which sends its empty search field too, and shows whole tracks."""
-    dropped = {"fields"} | ({"q"} if not parameters.get("q", "").strip() else set())
-    return MultiDict((name, value) for name, value in parameters.items() if name not in dropped)
+    """The query of a page, which shows whole tracks."""
+    return MultiDict((name, value) for name, value in parameters.items() if name != "fields")
 
 
 def _link(path: str, parameters: MultiMapping[str], query: Query, page: Page) -> Listed:

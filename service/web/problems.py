@@ -77,9 +77,6 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
             "The Content-Type, or the Content-Encoding, is not one this resource reads.",
         ),
         _problem(
-            errors.NotAcceptable, 406, "No representation fits", "Nothing this resource has fits the Accept field."
-        ),
-        _problem(
             errors.NotAnMp3,
             415,
             "This is not an mp3",
@@ -155,7 +152,6 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
             "The body came too slowly",
             "No bytes arrived for too long. What had arrived is kept where the upload can be resumed.",
         ),
-        _problem(errors.IncompleteBody, 400, "The body ended early", "Fewer bytes came than were announced."),
         _problem(
             errors.QuotaExceeded,
             413,

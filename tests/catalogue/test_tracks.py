@@ -50,14 +50,6 @@ async def test_a_track_is_its_owners_alone(database, track):
             await tracks.get_track(database, user_id, track_id)
 
 
-async def test_equal_bytes_are_found_by_their_digest(database, write, track):
-    assert (await tracks.find_by_sha256(database, "u1", track["sha256"]))["track_id"] == track["track_id"]
-    assert await tracks.find_by_sha256(database, "u2", track["sha256"]) is None
-    assert await tracks.find_by_sha256(database, "u1", b"?" * 32) is None
-    await write(tracks.trash, "u1", track["track_id"], now=9, check=anything)
-    assert await tracks.find_by_sha256(database, "u1", track["sha256"]) is None
-
-
 @pytest.mark.parametrize(
     ("filename", "title"),
     [("song.mp3", "song"), ("Song.MP3", "Song"), ("a.wav", "a.wav"), (".mp3", ".mp3"), ("a.mp3.mp3", "a.mp3")],

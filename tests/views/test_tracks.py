@@ -210,7 +210,7 @@ async def test_the_head_of_a_page_has_its_length(client, auth, track):
 async def test_a_browser_gets_a_page_of_html(client, add, auth):
     for number in range(3):
         await add(number, title=f"<b>{number}")
-    answer = await client.get("/tracks?q=&sort=title&limit=2&fields=id", headers=HTML)
+    answer = await client.get("/tracks?sort=title&limit=2&fields=id", headers=HTML)
     text = await answer.text()
     assert (answer.status, answer.content_type) == (200, "text/html")
     assert "&lt;b&gt;0" in text
