@@ -19,15 +19,18 @@ from service.views import (
     tracks,
     uploads,
 )
+from service.views.receiving import with_quota
 from service.web.expect import expectation
 
 
 def add_routes(app: web.Application) -> None:
     """Add the routes in the order they are matched; the front end gets what is left."""
     router = app.router
-    router.add_view("/spool/{filename:[^/]*}", spool.Spool, expect_handler=expectation(spool.judge_expected))
+    router.add_view(
+        "/spool/{filename:[^/]*}", spool.Spool, expect_handler=expectation(with_quota(spool.judge_expected))
+    )
     router.add_view("/tracks/{track_id}/audio", audio.Audio)
-    router.add_view("/tracks", tracks.Tracks, expect_handler=expectation(drafts.judge_post))
+    router.add_view("/tracks", tracks.Tracks, expect_handler=expectation(with_quota(drafts.judge_post)))
     router.add_view("/uploads", uploads.Uploads, expect_handler=expectation(uploads.judge_creation))
     router.add_view("/uploads/{upload_id}", uploads.Upload, expect_handler=expectation(uploads.judge_expected))
     router.add_view("/tracks/{track_id}", tracks.Track)

@@ -126,7 +126,8 @@ STATEMENTS = [
         expires_at INTEGER NOT NULL,
         track_id TEXT REFERENCES tracks ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
         problem TEXT,
-        has_checksums INTEGER NOT NULL DEFAULT 0
+        has_checksums INTEGER NOT NULL DEFAULT 0,
+        is_announced INTEGER NOT NULL DEFAULT 0
     ) STRICT
     """,
     "CREATE INDEX uploads_receiving ON uploads (user_id, filename, created_at) WHERE state = 'receiving'",

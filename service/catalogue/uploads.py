@@ -24,7 +24,8 @@ class Upload:
     ``reserved_bytes`` are part of the user's only while the upload is receiving.
 
     ``metadata`` and ``concat`` are header fields of tus as they were sent, to be given back as they were. An upload
-    that ``has_checksums`` keeps no bytes but those that were checked, whatever a crash has left.
+    that ``has_checksums`` keeps no bytes but those that were checked, whatever a crash has left. Of one that
+    ``is_announced`` its client was told the address.
     """
 
     upload_id: str
@@ -45,6 +46,7 @@ class Upload:
     track_id: str | None = None
     problem: dict[str, Any] | None = None
     has_checksums: int = 0
+    is_announced: int = 0
 
 
 COLUMNS = ", ".join(f'"{each.name}"' for each in fields(Upload))
@@ -77,14 +79,55 @@ def create(
         "SELECT count(*) FROM uploads WHERE state = 'receiving' AND user_id = ?", (upload.user_id,)
     ).fetchone()
     if row[0] >= max_open_uploads:
-        raise TooManyUploads("Finish or terminate an upload first.", limit=max_open_uploads)
+        raise too_many_uploads(max_open_uploads)
     used_tracks = reserve(connection, upload.user_id, upload.reserved_bytes, default_quota_bytes)
     if used_tracks + row[0] >= quota_tracks:
-        raise QuotaExceeded("You may not store more tracks.", quota_tracks=quota_tracks, used_tracks=used_tracks)
+        raise too_many_tracks(quota_tracks, used_tracks)
     connection.execute(
         f"INSERT INTO uploads ({COLUMNS}) VALUES ({', '.join('?' * len(fields(Upload)))})",
         [None if each.name == "problem" else getattr(upload, each.name) for each in fields(Upload)],
     )
+
+
+async def check_quota(
+    database: Database,
+    user_id: str,
+    size: int,
+    *,
+    default_quota_bytes: int,
+    quota_tracks: int,
+    max_open_uploads: int,
+) -> None:
+    """What `create` would say, and nothing else."""
+
+    def check(connection: sqlite3.Connection) -> None:
+        row = connection.execute(
+            """
+            SELECT used_tracks, used_bytes + reserved_bytes + ? > ifnull(quota_bytes, ?),
+                   (SELECT count(*) FROM uploads WHERE state = 'receiving' AND user_id = ?)
+            FROM users WHERE user_id = ?
+            """,
+            (size, default_quota_bytes, user_id, user_id),
+        ).fetchone()
+        if row is None:
+            return
+        used_tracks, is_over, open_uploads = row
+        if open_uploads >= max_open_uploads:
+            raise too_many_uploads(max_open_uploads)
+        if is_over:
+            raise quota_exceeded(connection, user_id, default_quota_bytes)
+        if used_tracks + open_uploads >= quota_tracks:
+            raise too_many_tracks(quota_tracks, used_tracks)
+
+    await database.run_reading(check)
+
+
+def too_many_uploads(limit: int) -> TooManyUploads:
+    return TooManyUploads("Finish or terminate an upload first.", limit=limit)
+
+
+def too_many_tracks(quota_tracks: int, used_tracks: int) -> QuotaExceeded:
+    return QuotaExceeded("You may not store more tracks.", quota_tracks=quota_tracks, used_tracks=used_tracks)
 
 
 def reserve(connection: sqlite3.Connection, user_id: str, size: int, default_quota_bytes: int) -> int:
@@ -160,6 +203,30 @@ def set_length(connection: sqlite3.Connection, upload: Upload, length: int, defa
 def note_checksums(connection: sqlite3.Connection, upload_id: str) -> None:
     """From now on bytes behind the durable offset are worth nothing: nobody has checked them."""
     connection.execute("UPDATE uploads SET has_checksums = 1 WHERE upload_id = ?", (upload_id,))
+
+
+def shrink(connection: sqlite3.Connection, upload_id: str) -> None:
+    """From now on the upload reserves only what has come of it; `set_length` takes the rest again."""
+    row = connection.execute(
+        """
+        UPDATE uploads SET reserved_bytes = "offset" WHERE upload_id = ? AND state = 'receiving'
+        RETURNING user_id
+        """,
+        (upload_id,),
+    ).fetchone()
+    if row is not None:
+        _sum_up_reserved(connection, row[0])
+
+
+def _sum_up_reserved(connection: sqlite3.Connection, user_id: str) -> None:
+    connection.execute(
+        """
+        UPDATE users SET reserved_bytes = (
+            SELECT ifnull(sum(reserved_bytes), 0) FROM uploads WHERE user_id = :user_id AND state = 'receiving'
+        ) WHERE user_id = :user_id
+        """,
+        {"user_id": user_id},
+    )
 
 
 def record_offset(connection: sqlite3.Connection, upload_id: str, offset: int, *, now: int, expires_at: int) -> None:
@@ -284,6 +351,15 @@ def _share_blob(connection: sqlite3.Connection, track: NewTrack) -> str:
     return str(row[0])
 
 
+def replace_blob(connection: sqlite3.Connection, track: sqlite3.Row, key: str) -> sqlite3.Row:
+    """Give the track, and all others with the same blob, the equal bytes that lie under `key`. Its row then."""
+    connection.execute("UPDATE blobs SET state = 'deleting' WHERE key = ?", (track["key"],))
+    connection.execute("UPDATE blobs SET state = 'ready' WHERE key = ?", (key,))
+    connection.execute("UPDATE tracks SET key = ? WHERE key = ?", (key, track["key"]))
+    row: sqlite3.Row = connection.execute("SELECT * FROM tracks WHERE track_id = ?", (track["track_id"],)).fetchone()
+    return row
+
+
 async def find(database: Database, upload_id: str) -> Upload | None:
     """The upload, in whatever state, or None."""
     row = await database.find(f"SELECT {COLUMNS} FROM uploads WHERE upload_id = ?", (upload_id,))
@@ -304,15 +380,23 @@ async def get(database: Database, upload_id: str, user_id: str) -> Upload:
 
 async def find_open(database: Database, user_id: str, filename: str) -> Upload | None:
     """The user's newest unfinished upload of that name; pieces of another one do not count."""
-    return next(iter(await list_of_name(database, user_id, filename)), None)
-
-
-async def list_of_name(database: Database, user_id: str, filename: str) -> list[Upload]:
-    """The user's unfinished uploads of that name, the newest first; pieces of other ones do not count."""
-    rows = await database.read(
+    row = await database.find(
         f"""
         SELECT {COLUMNS} FROM uploads
         WHERE state = 'receiving' AND user_id = ? AND filename = ? AND ifnull(concat, '') != 'partial'
+        ORDER BY created_at DESC LIMIT 1
+        """,
+        (user_id, filename),
+    )
+    return _upload(row) if row else None
+
+
+async def list_unannounced(database: Database, user_id: str, filename: str) -> list[Upload]:
+    """The user's unfinished uploads of that name whose clients were told no address, the newest first."""
+    rows = await database.read(
+        f"""
+        SELECT {COLUMNS} FROM uploads
+        WHERE state = 'receiving' AND user_id = ? AND filename = ? AND NOT is_announced
         ORDER BY created_at DESC
         """,
         (user_id, filename),

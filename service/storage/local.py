@@ -75,7 +75,10 @@ class LocalBlobs:
     def delete(self, key: str) -> None:
         """Remove the blob, durably; nothing happens when it is not there."""
         path = self.path(key)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
         if self._durable:
             flush_directory(path.parent)
 

@@ -62,8 +62,8 @@ class Append:
     def _open(self) -> Part:
         upload_id, offset = self.upload.upload_id, self.upload.offset
         size = self._spool.size(upload_id)
+        self._is_new = offset == 0  # then nobody has seen to it that its name is on stable storage
         if size is None and offset == 0:
-            self._is_new = True
             return self._spool.create(upload_id)
         if size is None or size < offset:
             raise UploadExpired("The bytes of the upload are lost.")

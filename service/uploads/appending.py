@@ -133,7 +133,9 @@ class Appending:
         upload = append.upload
         allowance = Allowance(upload, self._database, self._settings, self.free_space)
         # While a checksum is still to be checked, nothing of this request may be promised.
-        progress = Progress(None if request.claims else request.tell, partial(self.ends.pause, append, writer))
+        progress = Progress(
+            None if request.claims else request.tell, lambda: self.to_the_end(self.ends.pause(append, writer))
+        )
         try:
             end = await receive(
                 request.body,

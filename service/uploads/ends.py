@@ -16,7 +16,7 @@ from ulid import ULID
 from service.catalogue import clock, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
-from service.errors import DatabaseFull, Refused, StorageFailed, StorageFull, YarrrError
+from service.errors import DatabaseFull, Overloaded, Refused, StorageFailed, StorageFull, YarrrError
 from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.local import LocalBlobs
@@ -29,8 +29,12 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+BUSY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Not the disk's fault: too much is going on."""
+
 UNHEALTHY_FAILURES = 3
 UNHEALTHY_WINDOW_S = 60.0
+RETRY_AFTER_S = 5
 
 
 class DiskHealth:
@@ -87,7 +91,14 @@ class Ends:
             )
         )
         self._metrics.uploads.labels("finished").inc()
-        return row
+        return row if row["key"] == upload.upload_id else await self._see_to_shared_bytes(row, upload)
+
+    async def _see_to_shared_bytes(self, row: sqlite3.Row, upload: Upload) -> sqlite3.Row:
+        """A receipt that rests on bytes somebody else brought: if these are gone, the new ones take their place."""
+        if await run_in(self._pool, partial(self._blobs.size, row["key"])) == row["size"]:
+            return row
+        logger.error("the blob %s is missing or has another size; new bytes take its place", row["key"])
+        return await self._database.write(partial(uploads.replace_blob, track=row, key=upload.upload_id))
 
     async def pause(self, append: Append, writer: Writer) -> int:
         """What came stays: flushed, and its offset known. Returns the durable offset, which may be told now."""
@@ -111,11 +122,15 @@ class Ends:
             offset = await self.pause(append, writer)
         except OSError as error:
             await self.fail(append, writer, error)
+            return
         except Refused as error:
             await self.refuse(append, writer, error)
-        else:
-            if offset == 0 and not append.is_announced:
-                await self._end(append.upload, "terminated", None, append.discard)
+            return
+        if not append.is_announced and offset == 0:
+            await self._end(append.upload, "terminated", None, append.discard)
+        elif not append.is_announced:
+            # Its client may never come back; until it does, only what is there counts against its quota.
+            await self._database.write(partial(uploads.shrink, upload_id=append.upload.upload_id))
 
     async def refuse(self, append: Append, writer: Writer, error: YarrrError) -> None:
         """The content is not taken: its bytes go."""
@@ -129,11 +144,15 @@ class Ends:
 
     async def fail(self, append: Append, writer: Writer, error: OSError) -> YarrrError:
         """Back to the last durable offset; nothing that was not flushed is trusted, and no flush is tried again."""
-        await _ignore(writer.finish(lambda: None))
-        self._metrics.storage_failures.inc()
-        if error.errno in FULL_ERRORS:
-            answer: YarrrError = StorageFull("The disk has no room for this upload.")
+        await writer.rest()
+        answer: YarrrError
+        if error.errno in BUSY_ERRORS:
+            answer = Overloaded("The service has no more files or memory at the moment.", retry_after=RETRY_AFTER_S)
+        elif error.errno in FULL_ERRORS:
+            self._metrics.storage_failures.inc()
+            answer = StorageFull("The disk has no room for this upload.")
         else:
+            self._metrics.storage_failures.inc()
             self._health.note_failure()
             answer = StorageFailed("The disk failed to store the upload.")
         await _ignore(run_in(self._pool, append.rewind))  # first of all, so that the database finds room again
@@ -155,6 +174,8 @@ class Ends:
 
     async def _end(self, upload: Upload, state: str, error: YarrrError | None, discard: Callable[[], None]) -> None:
         problem = {"code": error.code, "detail": error.detail, **error.facts} if error else None
+        # Bytes that had become a blob when the transaction failed. They go before the row: it alone knows of them.
+        await _ignore(run_in(self._pool, partial(self._blobs.delete, upload.upload_id)))
         await self._database.write(
             partial(uploads.end, upload_id=upload.upload_id, state=state, now=clock.now(), problem=problem)
         )

@@ -16,6 +16,7 @@ from service.catalogue import clock, tracks, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
 from service.errors import (
+    BodyError,
     DatabaseFull,
     InconsistentUploadLength,
     NotFound,
@@ -42,7 +43,6 @@ from service.uploads.recover import finish_blob
 from service.uploads.writer import Writer, run_in
 
 MAX_TITLE_CHARACTERS = 255
-NEW_UPLOAD = 10 * clock.SECOND
 
 
 class Intake:
@@ -101,8 +101,12 @@ class Intake:
             StorageError: no room, or the disk failed.
         """
         request = Request(body, offset=0, is_last=True, claims=claims, stop=stop)
-        async with self._locks.hold(upload.upload_id, stop):
-            outcome = await self._appending.run(upload, request, is_announced=False)
+        try:
+            async with self._locks.hold(upload.upload_id, stop):
+                outcome = await self._appending.run(upload, request, is_announced=False)
+        except BodyError:
+            await self._retire_older(upload)
+            raise
         assert outcome.track is not None
         return outcome.track
 
@@ -139,6 +143,8 @@ class Intake:
                     provided_offset=request.offset,
                 )
             upload = await self._learn_length(upload, request.length)
+            if upload.length is not None and upload.reserved_bytes < upload.length:
+                upload = await self._set_length(upload, upload.length)
             return await self._appending.run(upload, request, is_announced=True)
 
     async def look(self, user_id: str, upload_id: str) -> Outcome:
@@ -173,18 +179,32 @@ class Intake:
             else:
                 await self._appending.end(upload, "terminated")
 
+    async def check_quota(self, user_id: str, length: int | None) -> None:
+        """Say no to what will not fit, for a client that asks before it sends. `create` is what decides.
+
+        Raises:
+            QuotaExceeded: `length` bytes, or one more track, are over the user's quota.
+            TooManyUploads: the user has too many unfinished ones.
+        """
+        await uploads.check_quota(
+            self._database,
+            user_id,
+            length or 0,
+            default_quota_bytes=self._settings.quota_bytes,
+            quota_tracks=self._settings.quota_tracks,
+            max_open_uploads=self._settings.max_open_uploads_per_user,
+        )
+
     def is_running(self, upload_id: str) -> bool:
         """Whether somebody is writing to the upload at this moment."""
         return self._locks.is_held(upload_id)
 
-    async def retire(self, user_id: str, filename: str) -> None:
-        """End the user's unfinished uploads of a name that nobody is writing to: the whole file comes anew."""
-        for upload in await uploads.list_of_name(self._database, user_id, filename):
-            # Its row is there a moment before its writer is: what was just created is not stale.
-            is_new = upload.offset == 0 and clock.now() - upload.created_at < NEW_UPLOAD
-            if not is_new and not self.is_running(upload.upload_id):
+    async def _retire_older(self, upload: Upload) -> None:
+        """Of a file that broke off again and again, only the latest piece is kept; those begun elsewhere stay."""
+        for other in await uploads.list_unannounced(self._database, upload.user_id, upload.filename):
+            if other.offset > 0 and other.created_at < upload.created_at and not self.is_running(other.upload_id):
                 with suppress(NotFound, UploadExpired):
-                    await self.terminate(user_id, upload.upload_id)
+                    await self.terminate(upload.user_id, other.upload_id)
 
     async def expire(self, upload_id: str, now: int) -> bool:
         """End an upload whose time is over at `now`; False when it is not, or somebody is writing to it."""
@@ -219,12 +239,19 @@ class Intake:
             final = replace(self._new(user_id, replace(new, length=length)), reserved_bytes=reserved)
             await self._add(final)
             body = PartsBody(self._spool, upload_ids, self._appending.pool)
-            async with self._locks.hold(final.upload_id, lambda: None):
-                request = Request(body, offset=0, is_last=True)
-                outcome = await self._appending.run(final, request, is_announced=False, partials=names)
-            for each in names:
-                await run_in(self._appending.pool, partial(self._spool.delete, each))
+            try:
+                async with self._locks.hold(final.upload_id, lambda: None):
+                    request = Request(body, offset=0, is_last=True)
+                    outcome = await self._appending.run(final, request, is_announced=False, partials=names)
+            finally:
+                body.close()
+            await self._appending.to_the_end(self._delete_parts(names))
         return outcome
+
+    async def _delete_parts(self, upload_ids: Sequence[str]) -> None:
+        for each in upload_ids:
+            with suppress(OSError):  # the track is there; what cannot be removed now goes at the next start
+                await run_in(self._appending.pool, partial(self._spool.delete, each))
 
     def _new(self, user_id: str, new: NewUpload) -> Upload:
         now = clock.now()
@@ -240,6 +267,7 @@ class Intake:
             claimed_sha256=new.claimed_sha256,
             metadata=new.metadata,
             concat=new.concat,
+            is_announced=int(new.is_announced),
             reserved_bytes=new.length or 0,
             boot_id=self._boot_id,
             created_at=now,
@@ -289,7 +317,8 @@ class Intake:
         # Bytes from before a crash of the process: they survived it, but nobody has flushed them yet.
         append = Append(replace(upload, offset=size), self._spool, Claims(), only_frames=False)
         try:
-            offset = await self._appending.ends.pause(append, Writer(append.store, self._appending.pool))
+            writer = Writer(append.store, self._appending.pool)
+            offset = await self._appending.to_the_end(self._appending.ends.pause(append, writer))
         finally:
             append.close()
         return replace(upload, offset=offset)
@@ -303,13 +332,19 @@ class Intake:
             )
         if length > self._settings.max_upload_bytes:
             raise TooLarge("The upload is too large.", limit_bytes=self._settings.max_upload_bytes)
+        return await self._set_length(upload, length)
+
+    async def _set_length(self, upload: Upload, length: int) -> Upload:
         quota = self._settings.quota_bytes
         await self._database.write(lambda connection: uploads.set_length(connection, upload, length, quota))
         return replace(upload, length=length, reserved_bytes=length)
 
     async def _again(self, upload: Upload, request: Request) -> Outcome:
         """A finished upload takes no more bytes; who repeats the last append gets the same answer again."""
-        if request.offset > upload.offset or (request.offset == upload.offset and not request.body.at_end()):
+        end = upload.offset if request.is_last else None  # unless its length says otherwise, that is what it means
+        if request.content_length is not None or request.body.at_end():
+            end = request.offset + (request.content_length or 0)
+        if end != upload.offset:
             raise OffsetMismatch(
                 "The upload is finished.", expected_offset=upload.offset, provided_offset=request.offset
             )

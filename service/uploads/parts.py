@@ -32,6 +32,12 @@ class PartsBody:
         """Whether all parts have been read."""
         return self._part is None and not self._rest
 
+    def close(self) -> None:
+        """Close the part that is being read. Call it when nobody reads any more, however that came."""
+        if self._part is not None:
+            self._part.close()
+            self._part = None
+
     def _read(self) -> bytes:
         while self._part is not None or self._rest:
             if self._part is None:

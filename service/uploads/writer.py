@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Writer:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._busy = False
-        self._job: asyncio.Future[None] | None = None
+        self._job: asyncio.Future[Any] | None = None
         self._progress = asyncio.Event()
 
     def put(self, chunk: bytes) -> None:
@@ -94,8 +94,11 @@ class Writer:
             Exception: whatever `store` or `last` raised.
         """
         if self._job is not None:
-            await self._job
-        return await self._loop.run_in_executor(self._pool, self._run_last, last)
+            await asyncio.shield(self._job)
+        # A caller that is cancelled leaves a thread at work: whoever comes next waits for it.
+        job = self._loop.run_in_executor(self._pool, self._run_last, last)
+        self._job = job
+        return await asyncio.shield(job)
 
     def _run_last(self, last: Callable[[], T]) -> T:
         self._run()

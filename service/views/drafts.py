@@ -186,7 +186,9 @@ async def _create(request: web.Request, identity: Identity, filename: str | None
     claimed = digests.parse(request.headers, "Repr-Digest").get("sha256")
     claims = Claims(digests.parse(request.headers, "Content-Digest"))
     intake = request.app[INTAKE]
-    upload = await intake.create(identity.user_id, NewUpload(filename, length=wanted.length, claimed_sha256=claimed))
+    upload = await intake.create(
+        identity.user_id, NewUpload(filename, length=wanted.length, claimed_sha256=claimed, is_announced=True)
+    )
     if not wanted.is_complete and not request.body_exists:
         return Outcome(upload)
     interop = _interop(request)
@@ -213,6 +215,7 @@ async def _append(request: web.Request, identity: Identity, upload_id: str) -> O
         offset=wanted.offset,
         is_last=wanted.is_complete,
         length=wanted.length,
+        content_length=_content_length(request),
         claims=Claims(digests.parse(request.headers, "Content-Digest")),
         stop=partial(break_off, request),
         tell=_teller(request),

@@ -14,6 +14,7 @@ from service.uploads.receive import Body
 from service.web import csrf
 from service.web.body import RequestBody, refuse_content_encoding
 from service.web.drain import RETRY_AFTER_S
+from service.web.expect import Judge
 from service.web.identity import require
 from service.web.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from service.wire import digests
@@ -35,6 +36,22 @@ async def judge_upload(request: web.Request) -> None:
         _judge_form(request, length)
         length = None
     request.app[INTAKE].admit(identity.user_id, length)
+
+
+def with_quota(judge: Judge) -> Judge:
+    """The judge for a client that asks before it sends a new file: its quota, too.
+
+    Who does not ask is told by the creation of the upload, before its body is read all the same.
+    """
+
+    async def judge_both(request: web.Request) -> None:
+        await judge(request)
+        identity = await require(request, "upload")
+        is_new_file = request.content_type != FORM_TYPE and "Content-Range" not in request.headers
+        length = request.content_length if is_new_file else None
+        await request.app[INTAKE].check_quota(identity.user_id, length)
+
+    return judge_both
 
 
 async def judge_sender(request: web.Request) -> Identity:

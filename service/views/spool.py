@@ -99,7 +99,6 @@ async def judge_expected(request: web.Request) -> None:
 
 async def _take_whole(request: web.Request, identity: Identity) -> web.Response:
     filename = request.match_info["filename"]
-    await request.app[INTAKE].retire(identity.user_id, clean_filename(filename))
     new = NewUpload(filename, length=request.content_length)
     return receipt(request, await take_whole(request.app, identity.user_id, body_of(request), request.headers, new))
 
@@ -117,6 +116,7 @@ async def _take_part(request: web.Request, identity: Identity, part: ContentRang
         offset=part.start,
         is_last=part.is_last,
         length=part.total,
+        content_length=request.content_length,
         claims=Claims(digests.parse(request.headers, "Content-Digest")),
         stop=partial(break_off, request),
     )
@@ -125,7 +125,7 @@ async def _take_part(request: web.Request, identity: Identity, part: ContentRang
         return await intake.append(identity.user_id, upload.upload_id, append)
     _check_start(part, 0)
     claimed = digests.parse(request.headers, "Repr-Digest").get("sha256")
-    new = NewUpload(request.match_info["filename"], length=part.total, claimed_sha256=claimed)
+    new = NewUpload(request.match_info["filename"], length=part.total, claimed_sha256=claimed, is_announced=True)
     return await intake.start(await intake.create(identity.user_id, new), append)
 
 

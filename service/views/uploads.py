@@ -35,11 +35,11 @@ from service.web.expect import judged
 from service.web.fields import combined
 from service.web.identity import require
 from service.web.override import OverridableView
-from service.web.payload import json_response
+from service.web.payload import NO_STORE, json_response
 from service.web.problems import answer_to, problem_of, respond
 from service.wire import digests, tus
 
-NO_STORE = {"Cache-Control": "no-store"}
+
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -180,6 +180,7 @@ async def _create(request: web.Request, identity: Identity) -> Outcome:
         claimed_sha256=digests.parse(request.headers, "Repr-Digest").get("sha256"),
         metadata=wanted.metadata,
         concat=wanted.concat,
+        is_announced=True,
     )
     intake = request.app[INTAKE]
     if wanted.parts is not None:
@@ -199,6 +200,7 @@ async def _append(request: web.Request, identity: Identity) -> Outcome:
     append = Request(
         body_of(request),
         offset=wanted.offset,
+        content_length=request.content_length,
         length=wanted.length,
         claims=Claims(wanted.checksum),
         stop=partial(break_off, request),

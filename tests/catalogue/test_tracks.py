@@ -162,6 +162,7 @@ async def test_a_blob_being_deleted_takes_no_new_track(database, write):
     await write(tracks.purge, trashed_before=2, limit=1)
     known = {
         "has_checksums": 0,
+        "is_announced": 0,
         "upload_id": "f" * 32,
         "user_id": "u1",
         "state": "receiving",

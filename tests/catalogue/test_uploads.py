@@ -211,9 +211,26 @@ async def test_the_newest_open_upload_of_a_name_is_found(database):
     await database.write(lambda connection: uploads.end(connection, ended.upload_id, "expired", now=14))
     await create(database, upload_of(6, created_at=15, concat="partial"))
     assert await uploads.find_open(database, "anne", "song.mp3") == newest
-    found = await uploads.list_of_name(database, "anne", "song.mp3")
-    assert [each.created_at for each in found] == [9, 5]
     assert await uploads.find_open(database, "anne", "missing.mp3") is None
+
+
+async def test_unannounced_uploads_of_a_name_are_listed_the_newest_first(database):
+    for number, (created_at, is_announced) in enumerate([(5, 0), (9, 0), (11, 1)], start=1):
+        await create(database, upload_of(number, created_at=created_at, is_announced=is_announced))
+    found = await uploads.list_unannounced(database, "anne", "song.mp3")
+    assert [each.created_at for each in found] == [9, 5]
+
+
+async def test_what_broke_off_reserves_what_is_there_until_its_length_counts_again(database):
+    upload = await create(database, upload_of(1, 100))
+    await database.write(
+        lambda connection: uploads.record_offset(connection, upload.upload_id, 30, now=1, expires_at=200)
+    )
+    await database.write(lambda connection: uploads.shrink(connection, upload.upload_id))
+    assert await account(database) == (0, 30, 0)
+    found = await uploads.find(database, upload.upload_id)
+    await database.write(lambda connection: uploads.set_length(connection, found, 100, QUOTA))
+    assert await account(database) == (0, 100, 0)
 
 
 async def test_what_is_over_is_found_and_forgotten_but_never_while_it_receives(database):

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import secrets
 
 import pytest
 
 from service.catalogue import uploads
 from service.errors import ClientGone, NotAnMp3
 from service.storage.spool import Spool
+from service.uploads.model import NewUpload
 from tests.uploads.conftest import Bytes
 
 
@@ -18,7 +20,8 @@ def song(content_of) -> bytes:
 
 async def begun(place, song, durable: int, written: int):
     """An upload with so many durable bytes, and so many in its part."""
-    upload = await place.create(len(song))
+    # A name of its own: of a file that breaks off again and again only the latest piece is kept.
+    upload = await place.intake.create(place.user_id, NewUpload(f"{secrets.token_hex(4)}.mp3", length=len(song)))
     if durable:
         with pytest.raises(ClientGone):
             await place.intake.take(upload, Bytes(song[:durable], ClientGone("gone")))
