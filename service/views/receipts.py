@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from service.schemas.tracks import dump_track, track_etag
-from service.views.forms import Taken
+from service.views.forms import Taken, TakenForm
 from service.web.negotiate import is_browser
 from service.web.payload import json_response
 from service.web.problems import answer_to, problem_document, problem_of
@@ -36,13 +36,16 @@ def receipt_fields(row: sqlite3.Row) -> dict[str, str]:
     return {"Content-Location": f"/tracks/{row['track_id']}", "Repr-Digest": sha256_field(row["sha256"])}
 
 
-def form_receipt(request: web.Request, taken: list[Taken]) -> web.Response:
+def form_receipt(request: web.Request, form: TakenForm) -> web.Response:
     """The receipt of one file, or 207 with one item a file: ``{filename, status, track | problem}``.
+
+    An error of the form itself is an item, too, with an empty name. Without ``complete`` the rest was not read.
 
     Raises:
         YarrrError: the form's only file was refused.
         web.HTTPSeeOther: a browser goes to the track, or to the list.
     """
+    taken = form.items
     if len(taken) == 1:
         if taken[0].error is not None:
             raise taken[0].error
@@ -53,7 +56,8 @@ def form_receipt(request: web.Request, taken: list[Taken]) -> web.Response:
         if refused is not None:
             return answer_to(request, refused)
         raise web.HTTPSeeOther("/")
-    return json_response({"items": [_item(request, each) for each in taken]}, status=207)
+    items = [_item(request, each) for each in taken]
+    return json_response({"items": items, "complete": form.is_complete}, status=207)
 
 
 def _item(request: web.Request, taken: Taken) -> dict[str, Any]:

@@ -76,10 +76,15 @@ class FilePart:
         # In front of the first bytes the reader puts a line break, so that a boundary may follow the header at once.
         return rest if self._has_begun else rest[2:]
 
-    async def skip(self) -> None:
-        """Read the rest of the part and forget it; raises as `read` does."""
-        while await self.read():
-            pass
+    async def skip(self, most: int) -> int:
+        """Read the rest of the part and forget it, but stop once it is more than `most` bytes; how many were read.
+
+        Raises as `read` does.
+        """
+        count = 0
+        while count <= most and (chunk := await self.read()):
+            count += len(chunk)
+        return count
 
     def at_end(self) -> bool:
         """Whether the last byte of the part has been read."""

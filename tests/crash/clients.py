@@ -298,7 +298,8 @@ class Form(Client):
         if answer.status != 207:
             self.ledger.refuse(self.name, answer)
             return
-        for item, content in zip(answer.json()["items"], contents, strict=True):
+        receipt = answer.json()
+        for item, content in zip(receipt["items"], contents, strict=receipt["complete"]):
             if item["status"] == 201:
                 self.ledger.acknowledge(self.name, item["track"]["id"], content, item["track"])
             else:

@@ -1,9 +1,13 @@
 """The form door, in process: names before and after, several files, and files that are none."""
 
+import io
+
 import pytest
 from aiohttp import FormData
 
 from service.keys import DATABASE
+from service.views import forms
+from service.web.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 
 
 @pytest.fixture
@@ -145,3 +149,99 @@ async def test_the_digest_of_a_part_is_checked(client, auth, song):
     assert answer.status == 422
     assert (await answer.json())["type"] == "/problems/digest-mismatch"
     assert await titles(client) == []
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=xx"}
+
+
+async def send(client, auth, body, *, chunked):
+    """Post a form as it stands, with its length or in chunks; the answer."""
+
+    async def pieces():
+        for start in range(0, len(body), 50_000):
+            yield body[start : start + 50_000]
+
+    return await client.post("/tracks", data=pieces() if chunked else io.BytesIO(body), headers={**auth, **FORM})
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_files_behind_a_refused_one_are_taken_whether_or_not_the_length_is_known(
+    client, auth, song, content_of, chunked
+):
+    body = _raw([("mp3", song, "a.mp3"), ("mp3", content_of("pdf"), "b.pdf"), ("mp3", song, "c.mp3")])
+    answer = await send(client, auth, body, chunked=chunked)
+    assert answer.status == 207
+    receipt = await answer.json()
+    assert [(item["filename"], item["status"]) for item in receipt["items"]] == [
+        ("a.mp3", 201),
+        ("b.pdf", 415),
+        ("c.mp3", 201),
+    ]
+    assert receipt["complete"] is True
+    assert await titles(client) == ["a", "c"]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_what_is_too_far_behind_refused_files_is_not_read_and_that_is_said(
+    client, auth, song, content_of, chunked, monkeypatch
+):
+    monkeypatch.setattr(forms, "READ_ON_BYTES", 3_500_000)
+    refused = [("mp3", content_of("pdf") + bytes(5_000_000), f"{number}.pdf") for number in range(3)]
+    body = _raw([("mp3", song, "a.mp3"), *refused, ("mp3", song, "z.mp3")])
+    answer = await send(client, auth, body, chunked=chunked)
+    assert answer.status == 207
+    receipt = await answer.json()
+    assert receipt["complete"] is False
+    assert [item["status"] for item in receipt["items"]] == ([201, 415, 415] if chunked else [201, 415])
+    assert await titles(client) == ["a"]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize(
+    ("tail", "status", "code"),
+    [
+        ([("name", "x" * (MAX_FIELD_BYTES + 1))], 413, "too-large"),
+        ([("name", b"\xff\xfe")], 400, "malformed-body"),
+        ([("name", "x")] * (MAX_FIELDS + 1), 413, "too-large"),
+    ],
+)
+async def test_the_receipt_of_a_stored_file_outlives_the_form(client, auth, song, tail, status, code, chunked):
+    body = _raw([("mp3", song, "a.mp3"), *tail, ("mp3", song, "b.mp3")])
+    answer = await send(client, auth, body, chunked=chunked)
+    assert answer.status == 207
+    receipt = await answer.json()
+    stored, problem = receipt["items"]
+    assert (stored["status"], stored["track"]["title"]) == (201, "a")
+    assert (problem["filename"], problem["status"]) == ("", status)
+    assert problem["problem"]["type"] == f"/problems/{code}"
+    assert receipt["complete"] is False
+    assert await titles(client) == ["a"]
+
+
+async def test_the_receipt_of_a_stored_file_outlives_a_form_without_its_end(client, auth, song):
+    body = _raw([("mp3", song, "a.mp3"), ("mp3", song, "b.mp3")])[: -len("\r\n--xx--\r\n") - 10]
+    answer = await send(client, auth, body, chunked=False)
+    receipt = await answer.json()
+    assert [(item["filename"], item["status"]) for item in receipt["items"]] == [("a.mp3", 201), ("b.mp3", 400)]
+    assert receipt["complete"] is False
+    assert await titles(client) == ["a"]
+
+
+async def test_more_files_than_a_form_may_have_cost_only_those(client, auth, song):
+    answer = await send(client, auth, _raw([("mp3", song, "a.mp3")] * (MAX_FILES + 1)), chunked=False)
+    receipt = await answer.json()
+    assert [item["status"] for item in receipt["items"]] == [201] * MAX_FILES + [413]
+    assert receipt["complete"] is False
+
+
+async def test_a_form_that_breaks_within_its_only_and_refused_file_is_answered_for_the_file(client, auth, content_of):
+    body = _raw([("mp3", content_of("pdf") + bytes(5_000_000), "a.pdf")])[:-20]
+    answer = await send(client, auth, body, chunked=False)
+    assert answer.status == 415
+
+
+async def test_a_browser_is_told_what_broke_behind_a_stored_file(client, token, song):
+    client.session.cookie_jar.update_cookies({"session": token})
+    body = _raw([("mp3", song, "a.mp3"), ("name", "x" * (MAX_FIELD_BYTES + 1))])
+    answer = await send(client, {"Accept": "text/html"}, body, chunked=False)
+    assert (answer.status, answer.content_type) == (413, "text/html")
