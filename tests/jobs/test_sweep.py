@@ -123,8 +123,9 @@ async def test_sweeping_goes_on_after_a_failure(sweeper, monkeypatch, caplog):
     monkeypatch.setattr(sweeper, "sweep", failing)
     with caplog.at_level("INFO"):
         task = asyncio.create_task(sweep_for_ever(sweeper, 0.001))
-        while "3 tracks" not in caplog.text:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            while "3 tracks" not in caplog.text:
+                await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
