@@ -105,7 +105,7 @@ class Intake:
             async with self._locks.hold(upload.upload_id, stop):
                 outcome = await self._appending.run(upload, request, is_announced=False)
         except BodyError:
-            await self._retire_older(upload)
+            await self.retire(upload.user_id, upload.filename, before=upload.created_at)
             raise
         assert outcome.track is not None
         return outcome.track
@@ -199,12 +199,16 @@ class Intake:
         """Whether somebody is writing to the upload at this moment."""
         return self._locks.is_held(upload_id)
 
-    async def _retire_older(self, upload: Upload) -> None:
-        """Of a file that broke off again and again, only the latest piece is kept; those begun elsewhere stay."""
-        for other in await uploads.list_unannounced(self._database, upload.user_id, upload.filename):
-            if other.offset > 0 and other.created_at < upload.created_at and not self.is_running(other.upload_id):
+    async def retire(self, user_id: str, filename: str, *, before: int) -> None:
+        """Of a file that broke off again and again only the latest piece is kept, and none once the whole is there.
+
+        That concerns the user's unfinished uploads of a name, created before a time in microseconds, that nobody is
+        writing to. Those whose clients know their address stay.
+        """
+        for other in await uploads.list_unannounced(self._database, user_id, filename):
+            if other.offset > 0 and other.created_at < before and not self.is_running(other.upload_id):
                 with suppress(NotFound, UploadExpired):
-                    await self.terminate(upload.user_id, other.upload_id)
+                    await self.terminate(user_id, other.upload_id)
 
     async def expire(self, upload_id: str, now: int) -> bool:
         """End an upload whose time is over at `now`; False when it is not, or somebody is writing to it."""

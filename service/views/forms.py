@@ -92,7 +92,7 @@ async def _take_file(request: web.Request, identity: Identity, part: FilePart, t
         if part.name not in FILE_FIELDS:
             raise Invalid(errors=[{"pointer": f"/{part.name}", "detail": "Send files as the field mp3 or file."}])
         new = NewUpload(part.filename, title=title)
-        taken.row = await take_whole(request.app, identity.user_id, part, part.headers, new)
+        taken.row = await take_whole(request, identity.user_id, part, part.headers, new)
     except ClientGone:
         raise
     except YarrrError as error:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from functools import partial
 
 from aiohttp import content_disposition_filename, parse_content_disposition, web
 
@@ -12,7 +13,7 @@ from service.uploads.claims import Claims
 from service.uploads.model import NewUpload
 from service.uploads.receive import Body
 from service.web import csrf
-from service.web.body import RequestBody, refuse_content_encoding
+from service.web.body import RequestBody, break_off, refuse_content_encoding
 from service.web.drain import RETRY_AFTER_S
 from service.web.expect import Judge
 from service.web.identity import require
@@ -108,13 +109,14 @@ async def take_raw(request: web.Request, identity: Identity) -> sqlite3.Row:
         raise UnsupportedMediaType("Send audio/mpeg or multipart/form-data.", accepted=[*RAW_TYPES, FORM_TYPE])
     body = body_of(request)
     new = NewUpload(filename_of(request), length=request.content_length)
-    return await take_whole(request.app, identity.user_id, body, request.headers, new)
+    return await take_whole(request, identity.user_id, body, request.headers, new)
 
 
 async def take_whole(
-    app: web.Application, user_id: str, body: Body, fields: Mapping[str, str], new: NewUpload
+    request: web.Request, user_id: str, body: Body, fields: Mapping[str, str], new: NewUpload
 ) -> sqlite3.Row:
-    """Take one whole file from its first byte to its receipt, the track's row.
+    """Take one whole file from its first byte to its receipt, the track's row. Who asks for the upload meanwhile, to go
+    on with it, ends the request.
 
     `fields` is the header that may hold ``Repr-Digest`` and ``Content-Digest``: the request's, or the part's in a form.
     Of a whole file, both are digests of the same bytes.
@@ -127,9 +129,9 @@ async def take_whole(
     for name, digest in digests.parse(fields, "Content-Digest").items():
         if claimed.setdefault(name, digest) != digest:
             raise InvalidHeader("Content-Digest and Repr-Digest of a whole file must agree.", field="Content-Digest")
-    intake = app[INTAKE]
+    intake = request.app[INTAKE]
     upload = await intake.create(
         user_id,
         NewUpload(new.filename, title=new.title, length=new.length, claimed_sha256=claimed.pop("sha256", None)),
     )
-    return await intake.take(upload, body, Claims(claimed))
+    return await intake.take(upload, body, Claims(claimed), stop=partial(break_off, request))

@@ -39,7 +39,6 @@ from service.web.payload import NO_STORE, json_response
 from service.web.problems import answer_to, problem_of, respond
 from service.wire import digests, tus
 
-
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
