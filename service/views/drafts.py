@@ -192,11 +192,11 @@ async def _create(request: web.Request, identity: Identity, filename: str | None
     if not wanted.is_complete and not request.body_exists:
         return Outcome(upload)
     interop = _interop(request)
-    body = _Content(request, is_last=wanted.is_complete, announced=upload if interop else None)
+    body = _Content(request, is_last=wanted.is_last is not False, announced=upload if interop else None)
     append = Request(
         body,
         offset=0,
-        is_last=wanted.is_complete,
+        is_last=wanted.is_last,
         claims=claims,
         stop=partial(break_off, request),
         tell=_teller(request),
@@ -211,9 +211,9 @@ async def _create(request: web.Request, identity: Identity, filename: str | None
 async def _append(request: web.Request, identity: Identity, upload_id: str) -> Outcome:
     wanted = draft.parse_append(combined(request), _content_length(request))
     append = Request(
-        _Content(request, is_last=wanted.is_complete),
+        _Content(request, is_last=wanted.is_last is not False),
         offset=wanted.offset,
-        is_last=wanted.is_complete,
+        is_last=wanted.is_last,
         length=wanted.length,
         content_length=_content_length(request),
         claims=Claims(digests.parse(request.headers, "Content-Digest")),
@@ -246,7 +246,7 @@ def _check_repeated(wanted: draft.Appending, upload: uploads.Upload) -> None:
     end = wanted.end
     if end is not None and (end > upload.offset or (wanted.is_complete and end != upload.offset)):
         raise InconsistentUploadLength("The upload is finished and has another length.", length=upload.offset)
-    if not wanted.is_complete:
+    if wanted.is_last is False or end not in (None, upload.offset):
         raise UploadCompleted("The upload is finished.")
 
 

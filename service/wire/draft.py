@@ -17,6 +17,11 @@ INTEROP_FIELD = "Upload-Draft-Interop-Version"
 INTEROP_VERSIONS = frozenset({8, 6, 5})
 """Versions whose clients get interim answers."""
 
+LENIENT_VERSIONS = frozenset({6, 5})
+"""Versions in which an upload is complete, too, when its length is reached. The client that speaks them, tus-js-client
+4.3, does not say ``?1`` with the last bytes of a file it reads in Node unless they are also the first ones.
+"""
+
 UNTYPED_VERSION = 5  # draft -03 has no media type for the content of an append
 
 MAX_INTEGER = 10**15 - 1
@@ -30,20 +35,28 @@ INCONSISTENT_LENGTH = f"{_TYPES}inconsistent-upload-length"
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """A request that creates an upload. ``is_complete``: its body is all of it. ``length`` is None while unknown."""
+    """A request that creates an upload. ``is_complete``: its body is all of it. ``length`` is None while unknown.
+
+    ``is_last`` is None when the upload is complete with this content if the length is reached.
+    """
 
     is_complete: bool
     length: int | None
+    is_last: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Appending:
-    """A PATCH. ``length`` is what it says of the whole, ``end`` the offset behind its body; None while unknown."""
+    """A PATCH. ``length`` is what it says of the whole, ``end`` the offset behind its body; None while unknown.
+
+    ``is_complete`` and ``is_last`` as of a creation.
+    """
 
     offset: int
     is_complete: bool
     length: int | None
     end: int | None
+    is_last: bool | None
 
 
 def interop_of(fields: Fields) -> int | None:
@@ -88,7 +101,8 @@ def parse_creation(fields: Fields, content_length: int | None) -> Creation:
         InconsistentUploadLength: it tells two lengths, or has more content than the length it tells.
     """
     is_complete = is_whole(fields)
-    return Creation(is_complete, _length(fields, is_complete=is_complete, end=content_length))
+    length = _length(fields, is_complete=is_complete, end=content_length)
+    return Creation(is_complete, length, _is_last(fields, is_complete=is_complete))
 
 
 def parse_append(fields: Fields, content_length: int | None) -> Appending:
@@ -104,7 +118,13 @@ def parse_append(fields: Fields, content_length: int | None) -> Appending:
     if is_complete is None:
         raise InvalidHeader("Send Upload-Complete, ?1 or ?0.", field="Upload-Complete")
     end = None if content_length is None else offset + content_length
-    return Appending(offset, is_complete, _length(fields, is_complete=is_complete, end=end), end)
+    length = _length(fields, is_complete=is_complete, end=end)
+    return Appending(offset, is_complete, length, end, _is_last(fields, is_complete=is_complete))
+
+
+def _is_last(fields: Fields, *, is_complete: bool) -> bool | None:
+    is_lenient = count(fields, INTEROP_FIELD) in LENIENT_VERSIONS
+    return None if is_lenient and not is_complete else is_complete
 
 
 def _length(fields: Fields, *, is_complete: bool, end: int | None) -> int | None:

@@ -339,6 +339,19 @@ async def test_a_finished_upload_whose_track_is_gone_says_so(begin, patch, setti
     assert (answer.status, answer.headers["Upload-Complete"]) == (410, "?1")
 
 
+@pytest.mark.parametrize("version", [6, 5])
+async def test_in_old_versions_reaching_the_length_completes(begin, patch, client, auth, song, version):
+    fields = {"Upload_Draft_Interop_Version": version}
+    location = await begin(Upload_Length=len(song), **fields)
+    assert (await patch(location, 0, song[:5000], complete="?0", **fields)).status == 204
+    first = await check_receipt(await patch(location, 5000, song[5000:], complete="?0", **fields), song)
+    assert await check_receipt(await patch(location, 5000, song[5000:], complete="?0", **fields), song) == first
+    assert await check_receipt(await patch(location, len(song), **fields), song) == first
+    answer = await patch(location, 0, song[:5000], complete="?0", **fields)
+    assert (answer.status, (await answer.json())["type"]) == (400, f"{IANA}completed-upload")
+    assert len(await titles(client, auth)) == 1
+
+
 async def test_a_wanted_digest_is_given(create, patch, song):
     answer = await create(**{"Want-Repr-Digest": "sha-256=10"})
     answer = await patch(answer.headers["Location"], 0, song)

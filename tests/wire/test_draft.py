@@ -31,15 +31,15 @@ def test_a_creation_has_a_boolean_and_nothing_else():
 @pytest.mark.parametrize(
     ("fields", "content_length", "creation"),
     [
-        ({"Upload-Complete": "?1"}, 500, Creation(True, 500)),
-        ({"Upload-Complete": "?1"}, None, Creation(True, None)),
-        ({"Upload-Complete": "?1"}, 0, Creation(True, 0)),
-        ({"Upload-Complete": "?1", "Upload-Length": "500"}, 500, Creation(True, 500)),
-        ({"Upload-Complete": "?1", "Upload-Length": "500"}, None, Creation(True, 500)),
-        ({"Upload-Complete": "?0"}, 500, Creation(False, None)),
-        ({"Upload-Complete": "?0", "Upload-Length": "900"}, 500, Creation(False, 900)),
-        ({"Upload-Complete": "?0", "Upload-Length": "500"}, 500, Creation(False, 500)),
-        ({"Upload-Complete": "?0", "Upload-Length": "-1"}, 500, Creation(False, None)),
+        ({"Upload-Complete": "?1"}, 500, Creation(True, 500, True)),
+        ({"Upload-Complete": "?1"}, None, Creation(True, None, True)),
+        ({"Upload-Complete": "?1"}, 0, Creation(True, 0, True)),
+        ({"Upload-Complete": "?1", "Upload-Length": "500"}, 500, Creation(True, 500, True)),
+        ({"Upload-Complete": "?1", "Upload-Length": "500"}, None, Creation(True, 500, True)),
+        ({"Upload-Complete": "?0"}, 500, Creation(False, None, False)),
+        ({"Upload-Complete": "?0", "Upload-Length": "900"}, 500, Creation(False, 900, False)),
+        ({"Upload-Complete": "?0", "Upload-Length": "500"}, 500, Creation(False, 500, False)),
+        ({"Upload-Complete": "?0", "Upload-Length": "-1"}, 500, Creation(False, None, False)),
     ],
 )
 def test_the_length_is_told_or_follows_from_the_content(fields, content_length, creation):
@@ -57,12 +57,12 @@ def test_two_lengths_of_a_creation_must_agree(complete, length, content_length):
 @pytest.mark.parametrize(
     ("fields", "content_length", "appending"),
     [
-        ({}, 50, Appending(100, False, None, 150)),
-        ({"Upload-Complete": "?1"}, 50, Appending(100, True, 150, 150)),
-        ({"Upload-Complete": "?1"}, 0, Appending(100, True, 100, 100)),
-        ({"Upload-Complete": "?1"}, None, Appending(100, True, None, None)),
-        ({"Upload-Length": "900"}, 50, Appending(100, False, 900, 150)),
-        ({"Upload-Length": "900", "Upload-Complete": "?1"}, None, Appending(100, True, 900, None)),
+        ({}, 50, Appending(100, False, None, 150, False)),
+        ({"Upload-Complete": "?1"}, 50, Appending(100, True, 150, 150, True)),
+        ({"Upload-Complete": "?1"}, 0, Appending(100, True, 100, 100, True)),
+        ({"Upload-Complete": "?1"}, None, Appending(100, True, None, None, True)),
+        ({"Upload-Length": "900"}, 50, Appending(100, False, 900, 150, False)),
+        ({"Upload-Length": "900", "Upload-Complete": "?1"}, None, Appending(100, True, 900, None, True)),
     ],
 )
 def test_an_append_tells_where_it_begins_and_maybe_where_all_ends(fields, content_length, appending):
@@ -134,3 +134,11 @@ def test_the_state_has_a_length_only_when_it_is_known():
     unknown = draft.state_fields(5, None, {}, is_complete=True)
     assert unknown["Upload-Complete"] == "?1"
     assert "Upload-Length" not in unknown
+
+
+@pytest.mark.parametrize(("version", "is_last"), [("6", None), ("5", None), ("8", False), ("7", False)])
+def test_in_old_versions_an_upload_ends_with_its_length(version, is_last):
+    fields = {**APPEND, "Upload-Draft-Interop-Version": version}
+    assert draft.parse_append(fields, 50).is_last is is_last
+    assert draft.parse_append({**fields, "Upload-Complete": "?1"}, 50).is_last is True
+    assert draft.parse_creation(fields, 50).is_last is is_last
