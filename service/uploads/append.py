@@ -8,7 +8,7 @@ from service.errors import UploadExpired
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part, Spool
 from service.uploads.claims import Claims
-from service.uploads.finish import seal
+from service.uploads.seal import seal
 
 REBUILD_BYTES = 1 << 20
 

@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.local import LocalBlobs
 from service.uploads.append import Append
-from service.uploads.finish import track_of
+from service.uploads.seal import track_of
 from service.uploads.writer import Writer, run_in
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class DiskHealth:
 
 
 class Ends:
-    """Ends appends. Each method runs to its end, whatever becomes of the request: see `Intake`."""
+    """Ends appends. Each method runs to its end, whatever becomes of the request: see `Appending.to_the_end`."""
 
     def __init__(
         self,

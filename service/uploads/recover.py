@@ -15,7 +15,7 @@ from service.errors import InconsistentUploadLength, Refused
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part, Spool
 from service.uploads.append import rebuild
-from service.uploads.finish import check, track_of
+from service.uploads.seal import check, track_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from service.catalogue.uploads import Upload
 from service.errors import DamagedAudio, DigestMismatch, InconsistentUploadLength
 from service.storage.local import LocalBlobs
 from service.storage.spool import Spool
-from service.uploads.finish import check, seal, track_of
+from service.uploads.seal import check, seal, track_of
 
 ID = "0123456789abcdef" * 2
 

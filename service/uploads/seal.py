@@ -1,4 +1,4 @@
-"""The end of an upload: verdict, durable, blob. What follows is one transaction, and then the receipt."""
+"""The last look at an upload: the verdict holds, the bytes are flushed and become a blob; and the track they make."""
 
 from dataclasses import fields
 
