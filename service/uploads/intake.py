@@ -147,14 +147,23 @@ class Intake:
                 upload = await self._set_length(upload, upload.length)
             return await self._appending.run(upload, request, is_announced=True)
 
-    async def look(self, user_id: str, upload_id: str) -> Outcome:
+    async def look(self, user_id: str, upload_id: str, *, ends_with_length: bool = False) -> Outcome:
         """The upload as it stands. A running append is ended first, so the offset holds until somebody appends.
+
+        A client to whom an upload ends with its length never comes back when it is told that all bytes are there. If a
+        crash came between the last of them and the end, that is made up for now.
 
         Raises:
             NotFound, UploadExpired: there is no such upload, or not any more.
+            Refused, StorageError: as `append`, when the end is made up for.
         """
         async with self._locks.hold(upload_id, lambda: None):
             upload = await self._settled(user_id, upload_id)
+            is_whole = upload.state == "receiving" and upload.offset == upload.length and upload.concat != PARTIAL
+            if is_whole and ends_with_length:
+                nothing = PartsBody(self._spool, (), self._appending.pool)
+                request = Request(nothing, offset=upload.offset, is_last=True)
+                return await self._appending.run(upload, request, is_announced=True)
         return Outcome(upload, await self._track_of(upload))
 
     async def peek(self, user_id: str, upload_id: str) -> Outcome:

@@ -161,7 +161,8 @@ async def patch_draft(request: web.Request, upload_id: str) -> web.Response:
 async def head_draft(request: web.Request, upload_id: str) -> web.Response:
     """The offset; a running append is ended first, so the offset holds."""
     identity = await require(request, "upload")
-    outcome = await request.app[INTAKE].look(identity.user_id, upload_id)
+    is_lenient = draft.ends_with_length(combined(request))
+    outcome = await request.app[INTAKE].look(identity.user_id, upload_id, ends_with_length=is_lenient)
     return web.Response(status=204, headers=state_fields(request, outcome))
 
 

@@ -83,8 +83,10 @@ class Upload(OverridableView):
             return await drafts.head_draft(self.request, upload_id_of(self.request))
         tus.check_version(self.request.headers, may_lack=True)
         identity = await require(self.request, "upload")
-        outcome = await self.request.app[INTAKE].look(identity.user_id, upload_id_of(self.request))
-        fields = {} if "Tus-Resumable" in self.request.headers else drafts.state_fields(self.request, outcome)
+        is_tus = "Tus-Resumable" in self.request.headers
+        intake = self.request.app[INTAKE]
+        outcome = await intake.look(identity.user_id, upload_id_of(self.request), ends_with_length=is_tus)
+        fields = {} if is_tus else drafts.state_fields(self.request, outcome)
         return web.Response(status=200, headers={**fields, **_state_fields(outcome)})
 
     async def get(self) -> web.StreamResponse:

@@ -123,8 +123,12 @@ def parse_append(fields: Fields, content_length: int | None) -> Appending:
 
 
 def _is_last(fields: Fields, *, is_complete: bool) -> bool | None:
-    is_lenient = count(fields, INTEROP_FIELD) in LENIENT_VERSIONS
-    return None if is_lenient and not is_complete else is_complete
+    return None if ends_with_length(fields) and not is_complete else is_complete
+
+
+def ends_with_length(fields: Fields) -> bool:
+    """Whether to this client an upload is complete when its length is reached."""
+    return count(fields, INTEROP_FIELD) in LENIENT_VERSIONS
 
 
 def _length(fields: Fields, *, is_complete: bool, end: int | None) -> int | None:

@@ -352,6 +352,29 @@ async def test_in_old_versions_reaching_the_length_completes(begin, patch, clien
     assert len(await titles(client, auth)) == 1
 
 
+@pytest.mark.parametrize(
+    "fields", [{"Tus_Resumable": "1.0.0"}, {"Upload_Draft_Interop_Version": 6}, {"Upload_Draft_Interop_Version": 5}]
+)
+async def test_who_would_take_all_bytes_for_the_end_is_not_deceived(begin, patch, head, client, auth, song, fields):
+    """As after a crash between the last byte and the end: the client asks, sees its length, and never comes back."""
+    location = await begin(Upload_Length=len(song))
+    await patch(location, 0, song, complete="?0")
+    for state in (await head(location), await head(location, Upload_Draft_Interop_Version=8)):
+        assert (state.headers["Upload-Offset"], state.headers["Upload-Complete"]) == (str(len(song)), "?0")
+    assert await titles(client, auth) == []
+    state = await head(location, **fields)
+    assert state.headers["Upload-Offset"] == str(len(song))
+    assert state.headers["Content-Location"].startswith("/tracks/")
+    assert len(await titles(client, auth)) == 1
+
+
+async def test_who_would_take_all_bytes_for_the_end_is_told_that_they_are_refused(begin, patch, head):
+    content = bytes(5000)
+    location = await begin(Upload_Length=len(content))
+    assert (await patch(location, 0, content, complete="?0")).status in (204, 415)
+    assert (await head(location, Tus_Resumable="1.0.0")).status in (410, 415)
+
+
 async def test_a_wanted_digest_is_given(create, patch, song):
     answer = await create(**{"Want-Repr-Digest": "sha-256=10"})
     answer = await patch(answer.headers["Location"], 0, song)
