@@ -313,12 +313,109 @@ class TwoFiles(Form):
     files = 2
 
 
+class Tus(Client):
+    """tus 1.0.0: creates, appends in several pieces, goes on after a crash, and notes every offset it was told."""
+
+    name = "tus"
+    creation_path = "/uploads"
+    content_type = "application/offset+octet-stream"
+    fields: ClassVar[dict[str, str]] = {"Tus-Resumable": "1.0.0"}
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._content: Content | None = None
+        self._url = ""
+        self._told = 0
+
+    def upload(self, connection: Connection) -> None:
+        if self._content is None:
+            self._create(connection)
+        else:
+            self._ask(connection)
+        while self._content is not None:
+            self._append(connection)
+
+    def audit(self, connection: Connection) -> list[str]:
+        if self._content is None:
+            return []
+        answer = connection.request("HEAD", self._url, self.fields)
+        offset = int(answer.headers.get("upload-offset", -1))
+        if offset >= self._told:
+            self._told = offset
+            return []
+        return [f"{self.name}: {self._url} was told {self._told} and is {answer.status} at {offset}"]
+
+    def creation_fields(self, content: Content) -> dict[str, str]:
+        return {**self.fields, "Upload-Length": str(content.size)}
+
+    def append_fields(self, content: Content, end: int) -> dict[str, str]:
+        return {**self.fields, "Upload-Offset": str(self._told), "Content-Type": self.content_type}
+
+    def _create(self, connection: Connection) -> None:
+        content = self.contents.next(self.rng)
+        fields = {**self.creation_fields(content), "Content-Length": "0"}
+        answer = connection.request("POST", self.creation_path, fields)
+        if answer.status != 201:
+            self.ledger.refuse(self.name, answer)
+            return
+        self._content, self._url, self._told = content, answer.headers["location"], 0
+
+    def _ask(self, connection: Connection) -> None:
+        """Where to go on after something broke off."""
+        answer = connection.request("HEAD", self._url, self.fields)
+        offset = int(answer.headers.get("upload-offset", -1))
+        if offset < self._told:
+            self.ledger.wrong.append(f"{self.name}: {self._url} went back from {self._told} to {offset}")
+            self._content = None
+        elif "content-location" in answer.headers:
+            self._finish(answer)
+        else:
+            self._told = offset
+
+    def _append(self, connection: Connection) -> None:
+        content = self._content
+        assert content is not None
+        end = min(content.size, self._told + self.rng.randrange(1, content.size + 1))
+        piece = content.data[self._told : end]
+        fields = {**self.append_fields(content, end), "Content-Length": str(len(piece))}
+        answer = connection.request("PATCH", self._url, fields, self.pieces(piece) if piece else ())
+        if answer.status not in (201, 204):
+            self.ledger.refuse(self.name, answer)
+            self._content = None if answer.status in (404, 409, 410) else content
+        elif end == content.size:
+            self._finish(answer)
+        else:
+            self._told = int(answer.headers["upload-offset"])
+
+    def _finish(self, answer: Answer) -> None:
+        assert self._content is not None
+        location = answer.headers.get("content-location") or answer.headers["location"]
+        self.ledger.acknowledge(self.name, location.removeprefix("/tracks/"), self._content, None)
+        self._content = None
+
+
+class Draft(Tus):
+    """The IETF draft, interop version 6, whose answers to appends tell offsets."""
+
+    name = "draft"
+    creation_path = "/tracks"
+    content_type = "application/partial-upload"
+    fields: ClassVar[dict[str, str]] = {"Upload-Draft-Interop-Version": "6"}
+
+    def creation_fields(self, content: Content) -> dict[str, str]:
+        length = {"Upload-Length": str(content.size)}
+        return {**self.fields, **length, "Upload-Complete": "?0", "Content-Type": "audio/mpeg"}
+
+    def append_fields(self, content: Content, end: int) -> dict[str, str]:
+        return {**super().append_fields(content, end), "Upload-Complete": "?1" if end == content.size else "?0"}
+
+
 def _part(content: Content) -> bytes:
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="mp3"; filename="{content.name}"\r\n\r\n'
     return head.encode() + content.data + b"\r\n"
 
 
-KINDS: tuple[type[Client], ...] = (Put, ChunkedPut, RawPost, Form, TwoFiles, Put, ChunkedPut, Form)
+KINDS: tuple[type[Client], ...] = (Put, ChunkedPut, RawPost, Form, TwoFiles, Tus, Draft, Tus)
 """The eight clients that run at once."""
 
 
