@@ -48,9 +48,9 @@ def run(settings: Settings) -> None:
     set_up(settings.log_format, settings.log_level)
     if HttpRequestParser.__module__ != "aiohttp._http_parser":
         raise StartError("aiohttp was installed without its C parser; the Python one is not safe to serve with.")
-    _raise_file_limit()
     _give_memory_back()
     with locked(settings):
+        _raise_file_limit()
         asyncio.run(_serve(settings))
 
 

@@ -74,7 +74,7 @@ DOOMED = [
     ("far too large", 413, ["Content-Length: 9223372036854775807"], {}),
     ("no room on the disk", 507, ["Content-Length: 1000"], {}),
     ("packed", 415, ["Content-Length: 1000", "Content-Encoding: gzip"], {}),
-    ("a part of a file", 400, ["Content-Length: 1000", "Content-Range: bytes 0-999/2000"], {}),
+    ("no part of a file", 400, ["Content-Length: 1000", "Content-Range: bytes 0-1999/2000"], {}),
     ("another expectation", 417, ["Content-Length: 1000", "Expect: 200-ok"], {}),
     ("another site", 403, ["Content-Length: 1000", "Cookie: session=x", "Sec-Fetch-Site: cross-site"], {"token": None}),
 ]
@@ -175,3 +175,12 @@ async def test_a_refused_body_that_comes_all_the_same_does_no_harm(make_connect)
         connection.send("PUT /spool/song.mp3", "Content-Length: 6000", EXPECT, body=b"x" * 6000)
         assert (await connection.answer())[0] == 413
         assert await connection.is_silent()
+
+
+async def test_a_part_of_a_file_is_for_the_door_that_has_names(make_connect):
+    fields = ("Content-Length: 1000", "Content-Range: bytes 0-999/2000", "Content-Type: audio/mpeg", EXPECT)
+    async with make_connect() as connect:
+        for line, status in (("PUT /spool/song.mp3", 100), ("POST /tracks", 400)):
+            connection = await connect()
+            connection.send(line, *fields)
+            assert (await connection.answer())[0] == status
