@@ -34,6 +34,7 @@ def add_track(connection: sqlite3.Connection, number: int, user_id: str = "u1", 
         "audio": {"frames": 10, "junk_bytes": 0, "gaps": 0, "truncated": False},
         "created_at": 1_000_000 + number,
     }
+    changes.setdefault("state", "ready")
     new = {name: changes.pop(name, values[name]) for name in values}
     connection.execute(
         "INSERT OR IGNORE INTO blobs (key, sha256, size, state, created_at) VALUES (?, ?, ?, 'ready', 0)",

@@ -20,12 +20,21 @@ _TIME = (
     "{0} % 1000000",
 )
 
+_COVER = "iif(cover IS NULL, 'null', printf('\"/tracks/%s/cover?v=%s\"', track_id, lower(substr(hex(cover), 1, 16))))"
+
 # Member -> its printf format and the SQL of its values. What the service itself writes needs no quoting.
 _MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "id": ('"%s"', ("track_id",)),
     "title": ("%s", ("json_quote(title)",)),
     "artist": ("%s", ("json_quote(artist)",)),
     "album": ("%s", ("json_quote(album)",)),
+    "album_artist": ("%s", ("json_quote(album_artist)",)),
+    "genre": ("%s", ("json_quote(genre)",)),
+    "composer": ("%s", ("json_quote(composer)",)),
+    "comment": ("%s", ("json_quote(comment)",)),
+    "year": ("%s", ("json_quote(year)",)),
+    "track_number": ("%s", ("json_quote(track_number)",)),
+    "disc_number": ("%s", ("json_quote(disc_number)",)),
     "filename": ("%s", ("json_quote(filename)",)),
     "size": ("%d", ("size",)),
     "sha256": ('"%s"', ("lower(hex(sha256))",)),
@@ -37,6 +46,10 @@ _MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sample_rate": ("%d", ("sample_rate",)),
     "state": ('"%s"', ("state",)),
     "audio": ("%s", ("audio",)),
+    "metadata": ('"%s"', ("metadata",)),
+    "metadata_reason": ("%s", ("json_quote(metadata_reason)",)),
+    "tags": ("%s", ("tags",)),
+    "cover": ("%s", (_COVER,)),
     "labels": ("%s", ("labels",)),
     "created_at": ('"%s.%06dZ"', tuple(each.format("created_at") for each in _TIME)),
     "updated_at": ('"%s.%06dZ"', tuple(each.format("updated_at") for each in _TIME)),

@@ -1,12 +1,14 @@
 """The tracks of the catalogue: what is listed, served and described.
 
-A text is known three ways: what a user gave (``title_given``), what the file's tags say (``title_tagged``), and what
-counts (``title``), which is the first of the two that there is. So a user's word can be taken back.
+A word about a track is known three ways: what a user gave (in ``given``), what the file says (in ``tags``), and what
+counts (a column of its own), which is the first of the two that there is. So a user's word can be taken back.
+
+``version`` counts what people change, ``revision`` what analysis finds; only the first can be lost by overwriting.
 """
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -15,7 +17,11 @@ from service.catalogue import blobs
 from service.catalogue.database import Database
 from service.errors import Conflict, Invalid, NotFound
 
-TEXTS = ("title", "artist", "album")
+TEXTS = ("title", "artist", "album", "album_artist", "genre", "composer", "comment")
+NUMBERS = ("year", "track_number", "disc_number")
+WORDS = (*TEXTS, *NUMBERS)
+"""What both a user and the file can say about a track."""
+
 MAX_LABELS = 32
 
 Check = Callable[[sqlite3.Row], None]
@@ -40,7 +46,31 @@ class NewTrack:
     sample_rate: int
     audio: dict[str, Any]
     created_at: int
-    title_given: str | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """A picture that lies rendered in the store of covers, by the digest of what it was made of."""
+
+    digest: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a look at the file found. ``reason`` says why there are no tags, None when they could be read.
+
+    ``frames_sha256``, ``audio_start`` and ``audio_end`` are None when even the frames could not be walked again.
+    """
+
+    tags: dict[str, Any]
+    reason: str | None = None
+    cover: Cover | None = None
+    frames_sha256: bytes | None = None
+    audio_start: int | None = None
+    audio_end: int | None = None
 
 
 def title_of(filename: str) -> str:
@@ -53,16 +83,17 @@ def insert(connection: sqlite3.Connection, track: NewTrack) -> sqlite3.Row:
     """Add a track whose blob is there; its row."""
     row: sqlite3.Row = connection.execute(
         """
-        INSERT INTO tracks (track_id, user_id, key, sha256, size, filename, title, title_given, duration, bitrate, mode,
+        INSERT INTO tracks (track_id, user_id, key, sha256, size, filename, title, given, duration, bitrate, mode,
                             channels, sample_rate, audio, state, created_at, updated_at)
-        VALUES (:track_id, :user_id, :key, :sha256, :size, :filename, :title, :title_given, :duration, :bitrate, :mode,
-                :channels, :sample_rate, :audio, 'ready', :created_at, :created_at)
+        VALUES (:track_id, :user_id, :key, :sha256, :size, :filename, :title, :given, :duration, :bitrate, :mode,
+                :channels, :sample_rate, :audio, 'analysing', :created_at, :created_at)
         RETURNING *
         """,
         {
             **{name: getattr(track, name) for name in NewTrack.__slots__},
             "duration": round(track.duration, 6),  # a microsecond is finer than a sample, and reads the same everywhere
-            "audio": orjson.dumps(track.audio).decode(),
+            "audio": _packed(track.audio),
+            "given": _packed(track.given),
         },
     ).fetchone()
     return row
@@ -83,7 +114,7 @@ async def get_track(database: Database, user_id: str, track_id: str) -> sqlite3.
 def change(
     connection: sqlite3.Connection, user_id: str, track_id: str, patch: Mapping[str, Any], *, now: int, check: Check
 ) -> sqlite3.Row:
-    """Apply a merge patch of `TEXTS` and ``labels``; the row as it is then. What changes nothing makes no new version.
+    """Apply a merge patch of `WORDS` and ``labels``; the row as it is then. What changes nothing makes no new version.
 
     Raises:
         NotFound: there is no such track of this user.
@@ -92,30 +123,74 @@ def change(
     """
     row = _own(connection, user_id, track_id)
     check(row)
-    if row["trashed_at"] is not None:
-        raise Conflict("The track is in the trash; restore it first.")
-    values: dict[str, Any] = {}
-    for name in TEXTS:
-        if name in patch:
-            values |= _text(row, name, patch[name])
+    _refuse_trashed(row)
+    given = {**orjson.loads(row["given"]), **{name: patch[name] for name in WORDS if name in patch}}
+    values = _words(row, {name: word for name, word in given.items() if word is not None})
     if "labels" in patch:
-        values["labels"] = orjson.dumps(_labels(orjson.loads(row["labels"]), patch["labels"])).decode()
+        values["labels"] = _packed(_labels(orjson.loads(row["labels"]), patch["labels"]))
     if all(row[name] == value for name, value in values.items()):
         return row
     return _update(connection, track_id, values, now)
 
 
-def give_title(connection: sqlite3.Connection, track_id: str, title: str, *, now: int | None = None) -> sqlite3.Row:
-    """Name a track; its row then. Without `now` it stays as old as it is: the name belongs to its upload."""
-    row: sqlite3.Row = connection.execute(
-        """
-        UPDATE tracks SET title = :title, title_given = :title, version = version + 1,
-                          updated_at = ifnull(:now, updated_at)
-        WHERE track_id = :track_id RETURNING *
-        """,
-        {"title": title, "track_id": track_id, "now": now},
-    ).fetchone()
-    return row
+def give_title(connection: sqlite3.Connection, track_id: str, title: str) -> sqlite3.Row:
+    """Name a track, which stays as old as it is: the name belongs to its upload. Its row then."""
+    row = get_row(connection, track_id)
+    values = _words(row, {**orjson.loads(row["given"]), "title": title})
+    return _update(connection, track_id, values, row["updated_at"])
+
+
+def describe(connection: sqlite3.Connection, track_id: str, found: Description, *, now: int) -> sqlite3.Row | None:
+    """Note what the file says, from which the words of the user are kept apart; None when the track has gone."""
+    row = find_row(connection, track_id)
+    if row is None:
+        return None
+    if found.cover is not None:
+        _add_cover(connection, found.cover, now)
+    cover = found.cover.digest if found.cover else None
+    values = {
+        **_words(row, orjson.loads(row["given"]), found.tags),
+        "metadata": "available" if found.reason is None else "unavailable",
+        "metadata_reason": found.reason,
+        "cover_tagged": cover,
+        "cover": row["cover_given"] or cover,
+        "frames_sha256": found.frames_sha256,
+        "audio_start": found.audio_start,
+        "audio_end": found.audio_end,
+    }
+    return _revise(connection, track_id, values, now)
+
+
+def give_cover(
+    connection: sqlite3.Connection, user_id: str, track_id: str, cover: Cover | None, *, now: int, check: Check
+) -> sqlite3.Row:
+    """Give the track a picture of the user's choice, or with None the one of the file again; its row then.
+
+    Raises:
+        NotFound: there is no such track of this user.
+        Conflict: it is in the trash.
+    """
+    row = _own(connection, user_id, track_id)
+    check(row)
+    _refuse_trashed(row)
+    if cover is not None:
+        _add_cover(connection, cover, now)
+    digest = cover.digest if cover else None
+    return _update(connection, track_id, {"cover_given": digest, "cover": digest or row["cover_tagged"]}, now)
+
+
+def hear(connection: sqlite3.Connection, track_id: str, sound_id: str | None, *, now: int) -> sqlite3.Row | None:
+    """Note which tracks it sounds like; None when it has gone."""
+    if find_row(connection, track_id) is None:
+        return None
+    return _revise(connection, track_id, {"sound_id": sound_id}, now)
+
+
+def settle(connection: sqlite3.Connection, track_id: str, *, now: int) -> None:
+    """The track is ready, if no job has still to look at it."""
+    row = find_row(connection, track_id)
+    if row is not None and row["state"] == "analysing" and _settled(connection, track_id) == "ready":
+        _revise(connection, track_id, {"state": "ready"}, now)
 
 
 def trash(connection: sqlite3.Connection, user_id: str, track_id: str, *, now: int, check: Check) -> sqlite3.Row:
@@ -142,7 +217,7 @@ def restore(connection: sqlite3.Connection, user_id: str, track_id: str, *, now:
     check(row)
     if row["trashed_at"] is None:
         raise Conflict("The track is not in the trash.")
-    return _update(connection, track_id, {"state": "ready", "trashed_at": None}, now)
+    return _update(connection, track_id, {"state": _settled(connection, track_id), "trashed_at": None}, now)
 
 
 def purge(connection: sqlite3.Connection, *, trashed_before: int, limit: int) -> int:
@@ -163,6 +238,37 @@ def purge(connection: sqlite3.Connection, *, trashed_before: int, limit: int) ->
     return len(rows)
 
 
+def forget_covers(connection: sqlite3.Connection, *, created_before: int, limit: int) -> list[bytes]:
+    """Forget pictures that no track has any more; their digests. Those just added may be on their way to a track."""
+    rows = connection.execute(
+        """
+        DELETE FROM covers WHERE digest IN (
+            SELECT digest FROM covers
+            WHERE created_at < ?
+              AND NOT EXISTS (SELECT 1 FROM tracks WHERE cover_given = digest)
+              AND NOT EXISTS (SELECT 1 FROM tracks WHERE cover_tagged = digest)
+            LIMIT ?
+        ) RETURNING digest
+        """,
+        (created_before, limit),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def find_row(connection: sqlite3.Connection, track_id: str) -> sqlite3.Row | None:
+    """Anybody's track."""
+    row: sqlite3.Row | None = connection.execute("SELECT * FROM tracks WHERE track_id = ?", (track_id,)).fetchone()
+    return row
+
+
+def get_row(connection: sqlite3.Connection, track_id: str) -> sqlite3.Row:
+    """Anybody's track, which is there."""
+    row = find_row(connection, track_id)
+    if row is None:
+        raise NotFound("There is no such track.")
+    return row
+
+
 def _own(connection: sqlite3.Connection, user_id: str, track_id: str) -> sqlite3.Row:
     row: sqlite3.Row | None = connection.execute(
         "SELECT * FROM tracks WHERE track_id = ? AND user_id = ?", (track_id, user_id)
@@ -172,11 +278,32 @@ def _own(connection: sqlite3.Connection, user_id: str, track_id: str) -> sqlite3
     return row
 
 
-def _update(connection: sqlite3.Connection, track_id: str, values: Mapping[str, Any], now: int) -> sqlite3.Row:
+def _refuse_trashed(row: sqlite3.Row) -> None:
+    if row["trashed_at"] is not None:
+        raise Conflict("The track is in the trash; restore it first.")
+
+
+def _settled(connection: sqlite3.Connection, track_id: str) -> str:
+    is_open = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM jobs WHERE track_id = ? AND state != 'failed')", (track_id,)
+    ).fetchone()[0]
+    return "analysing" if is_open else "ready"
+
+
+def _add_cover(connection: sqlite3.Connection, cover: Cover, now: int) -> None:
+    connection.execute(
+        "INSERT INTO covers (digest, width, height, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (cover.digest, cover.width, cover.height, now),
+    )
+
+
+def _update(
+    connection: sqlite3.Connection, track_id: str, values: Mapping[str, Any], now: int, counter: str = "version"
+) -> sqlite3.Row:
     assignments = ", ".join(f"{name} = :{name}" for name in values)
     row: sqlite3.Row = connection.execute(
         f"""
-        UPDATE tracks SET {assignments}, version = version + 1, updated_at = :updated_at
+        UPDATE tracks SET {assignments}, {counter} = {counter} + 1, updated_at = :updated_at
         WHERE track_id = :track_id RETURNING *
         """,
         {**values, "updated_at": now, "track_id": track_id},
@@ -184,9 +311,25 @@ def _update(connection: sqlite3.Connection, track_id: str, values: Mapping[str, 
     return row
 
 
-def _text(row: sqlite3.Row, name: str, given: str | None) -> dict[str, str | None]:
-    candidates = (given, row[f"{name}_tagged"], title_of(row["filename"]) if name == "title" else "")
-    return {f"{name}_given": given, name: next(each for each in candidates if each is not None)}
+def _revise(connection: sqlite3.Connection, track_id: str, values: Mapping[str, Any], now: int) -> sqlite3.Row:
+    return _update(connection, track_id, values, now, "revision")
+
+
+def _words(row: sqlite3.Row, given: dict[str, Any], tags: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The columns of a track of which the user says `given`, and the file `tags` or what it said before."""
+    if tags is None:
+        tags = orjson.loads(row["tags"])
+    words = {name: given.get(name, tags.get(name)) for name in WORDS}
+    blank = {**dict.fromkeys(TEXTS, ""), "title": title_of(row["filename"])}
+    return {
+        **{name: blank.get(name) if word is None else word for name, word in words.items()},
+        "given": _packed(given),
+        "tags": _packed(tags),
+    }
+
+
+def _packed(document: Mapping[str, Any]) -> str:
+    return orjson.dumps(document).decode()
 
 
 def _labels(labels: dict[str, str], patch: Mapping[str, str | None] | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from service.catalogue import clock, tracks
+from service.catalogue import clock, jobs, tracks
 from service.catalogue.database import Database
 from service.catalogue.tracks import NewTrack
 from service.errors import NotFound, QuotaExceeded, TooManyUploads, UploadExpired
@@ -291,7 +291,7 @@ def finish(
     *,
     expires_at: int = 0,
 ) -> sqlite3.Row:
-    """Make the upload a track: blob, track, quota and upload in one transaction. Returns the track's row.
+    """Make the upload a track: blob, track, its first job, quota and upload in one transaction; the track's row.
 
     `partials` are the uploads it was put together from; they end with it, so their quota is never counted beside it.
     Until `expires_at`, if that is later than what was said before, the upload still answers.
@@ -321,6 +321,7 @@ def finish(
     if row is None:
         raise UploadExpired("The upload has ended.")
     track_row = tracks.insert(connection, replace(track, key=_share_blob(connection, track)))
+    jobs.queue(connection, "describe", [track.track_id], now=track.created_at)
     connection.execute(
         """
         UPDATE users SET reserved_bytes = reserved_bytes - ?, used_bytes = used_bytes + ?, used_tracks = used_tracks + 1

@@ -12,11 +12,14 @@ from typing import Any
 
 import orjson
 from marshmallow import Schema, ValidationError, fields, pre_dump
-from marshmallow.validate import Length, Regexp
+from marshmallow.validate import Length, Range, Regexp
 
 from service.schemas.fields import Text, Timestamp, rfc3339
 
 MAX_TEXT = 255
+MAX_COMMENT = 4096
+MAX_YEAR = 9999
+MAX_NUMBER = 65_535
 LABEL_NAME = r"[a-z0-9_-]{1,32}\Z"
 
 
@@ -35,6 +38,13 @@ class TrackSchema(Schema):
     title = fields.String()
     artist = fields.String()
     album = fields.String()
+    album_artist = fields.String()
+    genre = fields.String()
+    composer = fields.String()
+    comment = fields.String()
+    year = fields.Integer(allow_none=True)
+    track_number = fields.Integer(allow_none=True)
+    disc_number = fields.Integer(allow_none=True)
     filename = fields.String()
     size = fields.Integer()
     sha256 = Hexadecimal()
@@ -46,6 +56,10 @@ class TrackSchema(Schema):
     sample_rate = fields.Integer()
     state = fields.String()
     audio = fields.Dict(keys=fields.String())
+    metadata = fields.String()
+    metadata_reason = fields.String(allow_none=True)
+    tags = fields.Dict(keys=fields.String())
+    cover = fields.String(allow_none=True)
     labels = fields.Dict(keys=fields.String(), values=fields.String())
     created_at = Timestamp()
     updated_at = Timestamp()
@@ -54,7 +68,8 @@ class TrackSchema(Schema):
     @pre_dump
     def unpack(self, row: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         track = dict(row)
-        track["audio"], track["labels"] = orjson.loads(track["audio"]), orjson.loads(track["labels"])
+        track |= {name: orjson.loads(track[name]) for name in DOCUMENTS}
+        track["cover"] = cover_url(track["track_id"], track["cover"])
         track["url"] = f"/tracks/{track['track_id']}/audio"
         return track
 
@@ -83,11 +98,18 @@ class Labels(fields.Dict):
 
 
 class ChangeSchema(Schema):
-    """A merge patch (RFC 7396) of a track. Null gives a text back to what the file says, and removes a label."""
+    """A merge patch (RFC 7396) of a track. Null gives a word back to what the file says, and removes a label."""
 
     title = GivenText(allow_none=True, validate=Length(min=1, max=MAX_TEXT))
     artist = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
     album = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
+    album_artist = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
+    genre = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
+    composer = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
+    comment = GivenText(allow_none=True, validate=Length(max=MAX_COMMENT))
+    year = fields.Integer(allow_none=True, strict=True, validate=Range(min=0, max=MAX_YEAR))
+    track_number = fields.Integer(allow_none=True, strict=True, validate=Range(min=0, max=MAX_NUMBER))
+    disc_number = fields.Integer(allow_none=True, strict=True, validate=Range(min=0, max=MAX_NUMBER))
     labels = Labels(
         keys=Text(validate=Regexp(LABEL_NAME, error="Must be 1 to 32 of a-z, 0-9, _ and -.")),
         values=GivenText(allow_none=True, validate=Length(max=MAX_TEXT)),
@@ -95,8 +117,12 @@ class ChangeSchema(Schema):
     )
 
 
-COPIED = ("title", "artist", "album", "filename", "size")
+COPIED = (
+    *("title", "artist", "album", "album_artist", "genre", "composer", "comment"),
+    *("year", "track_number", "disc_number", "filename", "size"),
+)
 MEASURED = ("duration", "bitrate", "mode", "channels", "sample_rate", "state")
+DOCUMENTS = ("audio", "tags", "labels")
 
 
 def dump_track(row: sqlite3.Row) -> dict[str, Any]:
@@ -109,6 +135,10 @@ def dump_track(row: sqlite3.Row) -> dict[str, Any]:
         "content_type": "audio/mpeg",
         **{name: row[name] for name in MEASURED},
         "audio": orjson.loads(row["audio"]),
+        "metadata": row["metadata"],
+        "metadata_reason": row["metadata_reason"],
+        "tags": orjson.loads(row["tags"]),
+        "cover": cover_url(track_id, row["cover"]),
         "labels": orjson.loads(row["labels"]),
         "created_at": rfc3339(row["created_at"]),
         "updated_at": rfc3339(row["updated_at"]),
@@ -116,6 +146,19 @@ def dump_track(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
+def cover_url(track_id: str, digest: bytes | None) -> str | None:
+    """Where the cover is: another address for another picture, so that it can be kept for ever."""
+    return f"/tracks/{track_id}/cover?v={digest.hex()[:16]}" if digest else None
+
+
 def track_etag(row: sqlite3.Row) -> str:
     """The entity tag of the track's description; it changes with every change of the row."""
-    return f'"{row["track_id"]}-{row["version"]}"'
+    return f'"{row["track_id"]}-{row["version"]}-{row["revision"]}"'
+
+
+def is_version_of(etag: str, row: sqlite3.Row) -> bool:
+    """Whether somebody who saw that entity tag knows all that people have changed.
+
+    What analysis has found since is no reason to refuse a change: it overwrites nothing of it.
+    """
+    return etag.rpartition("-")[0] == track_etag(row).rpartition("-")[0] and etag.endswith('"')

@@ -61,7 +61,7 @@ def track_of(upload: Upload, verdict: Verdict, track_id: str, *, now: int) -> Ne
         size=verdict.size,
         filename=upload.filename,
         title=upload.title or title_of(upload.filename),
-        title_given=upload.title,
+        given={"title": upload.title} if upload.title else {},
         duration=audio.duration,
         bitrate=audio.bitrate,
         mode=audio.mode,

@@ -11,7 +11,7 @@ from aiohttp import web
 from service.accounts.permissions import Identity
 from service.catalogue import clock, tracks
 from service.keys import DATABASE, SERVED
-from service.schemas.tracks import ChangeSchema, dump_track, track_etag
+from service.schemas.tracks import ChangeSchema, dump_track, is_version_of, track_etag
 from service.views import drafts
 from service.views.forms import take_form
 from service.views.listing import Listed, for_a_page, listed
@@ -124,7 +124,9 @@ async def _write(
     """Change the track that the URL names, if If-Match lets it; its row then."""
 
     def check(row: sqlite3.Row) -> None:
-        check_match(request.headers, track_etag(row), is_required=needs_match)
+        check_match(
+            request.headers, track_etag(row), is_required=needs_match, is_equal=partial(is_version_of, row=row)
+        )
 
     track_id, now = _track_id(request), clock.now()
     try:

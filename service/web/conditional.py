@@ -1,7 +1,7 @@
 """Conditional requests (RFC 9110 section 13): entity tags, dates, and in which order they are asked."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
@@ -32,8 +32,14 @@ def matches_weakly(field: str, etag: str) -> bool:
     return any(each.removeprefix("W/") == opaque for each in entity_tags(field))
 
 
-def check_match(headers: Mapping[str, str], etag: str, *, is_required: bool = False) -> None:
-    """Let a change go on only if If-Match names the present version.
+def check_match(
+    headers: Mapping[str, str],
+    etag: str,
+    *,
+    is_required: bool = False,
+    is_equal: Callable[[str], bool] | None = None,
+) -> None:
+    """Let a change go on only if If-Match names the present version; `is_equal` tells which else stand for it.
 
     Raises:
         PreconditionFailed: it names another one.
@@ -44,7 +50,7 @@ def check_match(headers: Mapping[str, str], etag: str, *, is_required: bool = Fa
         if is_required:
             raise PreconditionRequired("Send the ETag you last saw in If-Match, or * to overwrite whatever is there.")
         return
-    if not matches(field, etag):
+    if not matches(field, etag) and not (is_equal and any(map(is_equal, entity_tags(field)))):
         raise PreconditionFailed("If-Match does not name the present version.", etag=etag)
 
 

@@ -1,8 +1,10 @@
 """The schema: made, kept, and never forced on a file that is not ours."""
 
 import sqlite3
+from functools import partial
 
 import pytest
+from alembic import command
 
 from service.catalogue import migrations
 from service.catalogue.database import APPLICATION_ID
@@ -105,3 +107,35 @@ def test_a_migration_that_fails_leaves_nothing_half_done(tmp_path, monkeypatch):
     connection.close()
     assert "t" in tables
     assert "half" not in tables
+
+
+def test_words_of_the_first_schema_are_kept_and_old_tracks_get_their_jobs(tmp_path, monkeypatch):
+    path = tmp_path / "catalogue.db"
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "newest", lambda: "0001")
+        patched.setattr("alembic.command.upgrade", partial(_upgrade_to, "0001"))
+        migrate(path)
+    execute(
+        path,
+        "INSERT INTO users (user_id, name, password_hash, created_at, updated_at) VALUES ('u', 'u', 'h', 0, 0)",
+        "INSERT INTO blobs VALUES ('k', x'00', 1, 'ready', 0)",
+        """
+        INSERT INTO tracks (track_id, user_id, key, sha256, size, filename, title, title_given, duration, bitrate, mode,
+                            channels, sample_rate, audio, state, created_at, updated_at)
+        VALUES ('t', 'u', 'k', x'00', 1, 'a.mp3', 'Mine', 'Mine', 1.0, 1, 'cbr', 2, 44100, '{}', 'ready', 5, 5)
+        """,
+    )
+    assert migrate(path) == ("0001", newest())
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT title, given, tags, metadata FROM tracks").fetchall() == [
+        ("Mine", '{"title":"Mine"}', "{}", "pending")
+    ]
+    assert connection.execute("SELECT kind, track_id, state FROM jobs").fetchall() == [("describe", "t", "waiting")]
+    connection.close()
+
+
+_upgrade = command.upgrade
+
+
+def _upgrade_to(revision, config, _head):
+    _upgrade(config, revision)

@@ -3,9 +3,10 @@ from dataclasses import fields
 import orjson
 import pytest
 
-from service.catalogue import tracks, uploads
+from service.catalogue import jobs, tracks, uploads
 from service.catalogue.database import Database
 from service.catalogue.migrations import migrate
+from service.catalogue.tracks import Cover, Description
 from service.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from tests.rows import add_track, add_user
 
@@ -71,17 +72,60 @@ async def test_a_given_word_can_be_taken_back(write, track):
         9,
     )
     row = await write(tracks.change, "u1", track_id, {"title": None, "artist": None}, now=10, check=anything)
-    assert (row["title"], row["artist"], row["album"], row["title_given"]) == ("song 1", "", "Ours", None)
+    assert (row["title"], row["artist"], row["album"]) == ("song 1", "", "Ours")
+    assert orjson.loads(row["given"]) == {"album": "Ours"}
 
 
 async def test_what_the_file_says_comes_back_when_a_word_is_taken_back(write):
-    track = await write(
-        add_track, 2, title="Mine", title_given="Mine", title_tagged="Tagged", artist_tagged="T", artist="T"
-    )
-    row = await write(tracks.change, "u1", track["track_id"], {"title": None}, now=9, check=anything)
-    assert (row["title"], row["title_tagged"]) == ("Tagged", "Tagged")
-    row = await write(tracks.change, "u1", track["track_id"], {"artist": ""}, now=9, check=anything)
-    assert (row["artist"], row["artist_given"], row["artist_tagged"]) == ("", "", "T")
+    track = await write(add_track, 2, title="Mine", given='{"title":"Mine"}')
+    tags = {"title": "Tagged", "artist": "T", "year": 1999, "bpm": 120.5}
+    row = await write(tracks.describe, track["track_id"], Description(tags), now=8)
+    assert (row["title"], row["artist"], row["year"]) == ("Mine", "T", 1999)
+    row = await write(tracks.change, "u1", track["track_id"], {"title": None, "year": 2001}, now=9, check=anything)
+    assert (row["title"], row["year"], orjson.loads(row["tags"])) == ("Tagged", 2001, tags)
+    row = await write(tracks.change, "u1", track["track_id"], {"artist": "", "year": None}, now=9, check=anything)
+    assert (row["artist"], row["year"]) == ("", 1999)
+    assert orjson.loads(row["given"]) == {"artist": ""}
+
+
+async def test_describing_counts_as_a_revision_and_not_as_a_version(write, track):
+    row = await write(tracks.describe, track["track_id"], Description({}, reason="unreadable"), now=8)
+    assert (row["version"], row["revision"], row["updated_at"]) == (1, 1, 8)
+    assert (row["metadata"], row["metadata_reason"], row["title"]) == ("unavailable", "unreadable", "song 1")
+
+
+async def test_a_track_that_has_gone_is_not_described(write):
+    assert await write(tracks.describe, "gone", Description({}), now=8) is None
+
+
+async def test_a_cover_of_the_users_choice_goes_before_that_of_the_file(write, track):
+    mine, tagged = Cover(b"m" * 32, 10, 10), Cover(b"t" * 32, 20, 20)
+    track_id = track["track_id"]
+    assert (await write(tracks.describe, track_id, Description({}, cover=tagged), now=8))["cover"] == tagged.digest
+    row = await write(tracks.give_cover, "u1", track_id, mine, now=9, check=anything)
+    assert (row["cover"], row["cover_tagged"], row["version"]) == (mine.digest, tagged.digest, 2)
+    assert (await write(tracks.describe, track_id, Description({}, cover=tagged), now=10))["cover"] == mine.digest
+    assert await write(tracks.forget_covers, created_before=100, limit=10) == []
+    row = await write(tracks.give_cover, "u1", track_id, None, now=11, check=anything)
+    assert row["cover"] == tagged.digest
+    assert await write(tracks.forget_covers, created_before=9, limit=10) == []
+    assert await write(tracks.forget_covers, created_before=10, limit=10) == [mine.digest]
+
+
+async def test_a_track_is_ready_when_no_job_has_to_look_at_it(write):
+    track = await write(add_track, 1, state="analysing")
+    track_id = track["track_id"]
+
+    async def settled():
+        await write(tracks.settle, track_id, now=9)
+        return (await write(tracks.get_row, track_id))["state"]
+
+    await write(jobs.queue, "describe", [track_id], now=0)
+    assert await settled() == "analysing"
+    job = await write(jobs.take, now=5)
+    assert await settled() == "analysing"
+    await write(jobs.fail, job, problem="no")
+    assert await settled() == "ready"
 
 
 async def test_labels_are_merged(write, track):
@@ -204,6 +248,6 @@ async def test_durations_are_stored_to_the_microsecond(write):
 
 async def test_a_title_given_with_the_upload_is_a_given_word(write, track):
     row = await write(tracks.give_title, track["track_id"], "Named")
-    assert (row["title"], row["title_given"], row["version"]) == ("Named", "Named", 2)
+    assert (row["title"], orjson.loads(row["given"]), row["version"]) == ("Named", {"title": "Named"}, 2)
     row = await write(tracks.change, "u1", track["track_id"], {"title": None}, now=9, check=anything)
     assert row["title"] == "song 1"

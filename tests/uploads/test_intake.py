@@ -44,7 +44,7 @@ def song(content_of) -> bytes:
 async def test_an_upload_becomes_a_track_and_nothing_else_stays(place, song):
     row = await place.upload(song)
     assert row["sha256"] == hashlib.sha256(song).digest()
-    assert (row["size"], row["title"], row["state"]) == (len(song), "song", "ready")
+    assert (row["size"], row["title"], row["state"]) == (len(song), "song", "analysing")
     assert place.states == ["finished"]
     assert place.account == (len(song), 0, 1)
     assert place.spool_files == []

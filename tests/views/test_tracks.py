@@ -3,6 +3,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import orjson
 import pytest
 
+from service.catalogue import tracks
+from service.catalogue.tracks import Description
 from service.keys import DATABASE
 from service.schemas.tracks import dump_track
 from tests.rows import add_track, add_user
@@ -229,7 +231,7 @@ async def test_nobody_sees_nothing(client, path):
 async def test_a_track_and_its_head(client, auth, track):
     answer = await client.get(url_of(track), headers=auth)
     assert (answer.status, await answer.json()) == (200, dump_track(track))
-    assert answer.headers["ETag"] == f'"{track["track_id"]}-1"'
+    assert answer.headers["ETag"] == f'"{track["track_id"]}-1-0"'
     head = await client.head(url_of(track), headers=auth)
     assert (head.status, head.headers["ETag"]) == (200, answer.headers["ETag"])
     again = await client.get(url_of(track), headers={**auth, "If-None-Match": answer.headers["ETag"]})
@@ -358,7 +360,7 @@ async def test_into_the_trash_and_back(client, auth, page, track):
     assert await problem(patched) == (409, "conflict")
     answer = await client.post(f"{url}/restore", headers=auth)
     assert (answer.status, (await answer.json())["state"]) == (200, "ready")
-    assert answer.headers["ETag"] == f'"{track["track_id"]}-3"'
+    assert answer.headers["ETag"] == f'"{track["track_id"]}-3-0"'
     assert len((await page("/tracks"))["items"]) == 1
     assert await problem(await client.post(f"{url}/restore", headers=auth)) == (409, "conflict")
 
@@ -366,8 +368,20 @@ async def test_into_the_trash_and_back(client, auth, page, track):
 async def test_deleting_minds_if_match(client, auth, track):
     answer = await client.delete(url_of(track), headers={**auth, "If-Match": '"other"'})
     assert await problem(answer) == (412, "precondition-failed")
-    etag = f'"{track["track_id"]}-1"'
+    etag = f'"{track["track_id"]}-1-0"'
     assert (await client.delete(url_of(track), headers={**auth, "If-Match": etag})).status == 204
+
+
+async def test_what_analysis_found_meanwhile_refuses_no_change(client, auth, track):
+    seen = (await client.get(url_of(track), headers=auth)).headers["ETag"]
+    found = Description({"artist": "Found"})
+    await client.app[DATABASE].write(lambda connection: tracks.describe(connection, track["track_id"], found, now=9))
+    answer = await client.patch(url_of(track), json={"title": "Mine"}, headers={**auth, "If-Match": seen})
+    assert (answer.status, answer.headers["ETag"]) == (200, f'"{track["track_id"]}-2-1"')
+    assert (await answer.json())["artist"] == "Found"
+    stale = await client.patch(url_of(track), json={"title": "x"}, headers={**auth, "If-Match": seen})
+    assert await problem(stale) == (412, "precondition-failed")
+    assert (await client.get(url_of(track), headers={**auth, "If-None-Match": seen})).status == 200
 
 
 async def test_a_browser_is_led_on(client, track, auth):

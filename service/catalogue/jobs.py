@@ -1,0 +1,139 @@
+"""The queue of later work: a table, so that nothing is lost in a crash.
+
+A job that is done has no row. One that failed for good keeps it, with the reason, until somebody queues it again.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from service.catalogue.database import Database
+
+KINDS = ("describe", "measure")
+"""In this order when both wait: the first is short, and people wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of work on one track. ``attempts`` counts this one, too."""
+
+    job_id: int
+    kind: str
+    attempts: int
+    track_id: str
+    user_id: str
+    key: str
+    size: int
+    duration: float
+
+
+def queue(connection: sqlite3.Connection, kind: str, track_ids: Iterable[str], *, now: int) -> None:
+    """Let each track be looked at (again); a job that failed or runs begins anew."""
+    connection.executemany(
+        """
+        INSERT INTO jobs (kind, track_id, state, due_at, created_at) VALUES (?1, ?2, 'waiting', ?3, ?3)
+        ON CONFLICT (track_id, kind) DO UPDATE
+        SET state = 'waiting', attempts = 0, problem = NULL, due_at = excluded.due_at
+        """,
+        [(kind, track_id, now) for track_id in track_ids],
+    )
+
+
+def queue_all(connection: sqlite3.Connection, *, now: int) -> int:
+    """Let every track be described and measured again; how many there are."""
+    track_ids = [row[0] for row in connection.execute("SELECT track_id FROM tracks ORDER BY track_id")]
+    queue(connection, "describe", track_ids, now=now)
+    return len(track_ids)
+
+
+def take(connection: sqlite3.Connection, *, now: int) -> Job | None:
+    """The next job that is due, which runs from now on."""
+    row = (
+        connection.execute(
+            """
+        SELECT job_id, kind, attempts + 1, track_id, user_id, key, size, duration
+        FROM jobs INDEXED BY jobs_waiting JOIN tracks USING (track_id)
+        WHERE jobs.state = 'waiting' AND kind = 'describe' AND due_at <= :now
+        ORDER BY due_at, job_id LIMIT 1
+        """,
+            {"now": now},
+        ).fetchone()
+        or connection.execute(
+            """
+        SELECT job_id, kind, attempts + 1, track_id, user_id, key, size, duration
+        FROM jobs INDEXED BY jobs_waiting JOIN tracks USING (track_id)
+        WHERE jobs.state = 'waiting' AND kind = 'measure' AND due_at <= :now
+        ORDER BY due_at, job_id LIMIT 1
+        """,
+            {"now": now},
+        ).fetchone()
+    )
+    if row is None:
+        return None
+    job = Job(*row)
+    connection.execute("UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE job_id = ?", (job.job_id,))
+    return job
+
+
+def done(connection: sqlite3.Connection, job: Job) -> None:
+    """The job ended well, unless it was queued again meanwhile."""
+    connection.execute("DELETE FROM jobs WHERE job_id = ? AND state = 'running'", (job.job_id,))
+
+
+def postpone(connection: sqlite3.Connection, job: Job, *, due_at: int, problem: str) -> None:
+    """The job shall be tried again, not before that moment."""
+    connection.execute(
+        "UPDATE jobs SET state = 'waiting', due_at = ?, problem = ? WHERE job_id = ? AND state = 'running'",
+        (due_at, problem, job.job_id),
+    )
+
+
+def fail(connection: sqlite3.Connection, job: Job, *, problem: str) -> None:
+    """The job will not be tried again by itself."""
+    connection.execute(
+        "UPDATE jobs SET state = 'failed', problem = ? WHERE job_id = ? AND state = 'running'", (problem, job.job_id)
+    )
+
+
+def put_back(connection: sqlite3.Connection, job: Job) -> None:
+    """The job was not its own reason to end; the attempt does not count."""
+    connection.execute(
+        "UPDATE jobs SET state = 'waiting', attempts = attempts - 1 WHERE job_id = ? AND state = 'running'",
+        (job.job_id,),
+    )
+
+
+def put_all_back(connection: sqlite3.Connection) -> int:
+    """What ran when the process died waits again, and its attempt counts: it may have been the reason. How many."""
+    return connection.execute("UPDATE jobs SET state = 'waiting' WHERE state = 'running'").rowcount
+
+
+async def next_due_at(database: Database) -> int | None:
+    """When the next job is due; None when none waits."""
+    row = await database.find(
+        """
+        SELECT min(due_at) FROM (
+            SELECT min(due_at) AS due_at FROM jobs WHERE state = 'waiting' AND kind = 'describe'
+            UNION ALL SELECT min(due_at) FROM jobs WHERE state = 'waiting' AND kind = 'measure'
+        )
+        """
+    )
+    return row[0] if row else None
+
+
+async def counts(database: Database) -> dict[tuple[str, str], int]:
+    """How many jobs there are by (kind, state)."""
+    rows = await database.read("SELECT kind, state, count(*) FROM jobs GROUP BY kind, state")
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def list_jobs(database: Database, limit: int) -> list[sqlite3.Row]:
+    """What waits, runs or failed: what runs first, then by when it is due."""
+    return await database.read(
+        """
+        SELECT kind, jobs.state, attempts, problem, due_at, jobs.created_at, track_id, filename, name AS user
+        FROM jobs JOIN tracks USING (track_id) JOIN users USING (user_id)
+        ORDER BY jobs.state = 'running' DESC, jobs.state = 'failed', due_at, job_id LIMIT ?
+        """,
+        (limit,),
+    )
