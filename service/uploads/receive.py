@@ -6,6 +6,10 @@ from typing import Protocol
 from service.errors import LengthExceeded
 from service.uploads.writer import Writer
 
+JUDGED_BYTES = 128 << 10
+"""What is no mp3 shows in its first 64 KiB. So far, what has come is judged before more is waited for: whoever sends
+something else and then stalls is told at once, and not when the body has been idle for too long."""
+
 
 class Body(Protocol):
     """Where the bytes of one request come from."""
@@ -40,7 +44,9 @@ async def receive(
         LengthExceeded: more bytes than the upload has.
         BodyError: the body broke off; what came before is in the writer.
     """
+    judged_end = offset + JUDGED_BYTES
     while chunk := await body.read():
+        is_early = offset < judged_end
         offset += len(chunk)
         if limit is not None and offset > limit:
             raise LengthExceeded("More bytes came than were announced.", length=limit)
@@ -48,6 +54,6 @@ async def receive(
         writer.put(chunk)
         if not body.at_end():
             writer.start()
-            await writer.room(pending_limit())
+            await writer.room(0 if is_early else pending_limit())
             await progress()
     return offset

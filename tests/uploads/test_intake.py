@@ -85,6 +85,23 @@ async def test_what_is_no_mp3_is_refused_early_and_its_bytes_go(place, content_o
     assert place.spool_files == place.blob_files == []
 
 
+@pytest.mark.parametrize("size", [9000, 65_000])
+async def test_what_is_no_mp3_is_refused_even_if_no_more_comes(place, size):
+    class Stalling(Bytes):
+        async def read(self):
+            return await super().read() if self._chunks else await asyncio.Event().wait()
+
+        def at_end(self):
+            return False
+
+    upload = await place.create(50_000_000)
+    body = Stalling(*pieces((b"%PDF-1.7\n" * 8000)[:size], 3000))
+    with pytest.raises(NotAnMp3):
+        await asyncio.wait_for(place.intake.take(upload, body), 5)
+    assert place.states == ["refused"]
+    assert place.spool_files == []
+
+
 async def test_more_bytes_than_announced_are_refused(place, song):
     upload = await place.create(len(song) - 1)
     with pytest.raises(InconsistentUploadLength):
