@@ -7,8 +7,8 @@ does, the end does not depend on it still being there.
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -132,7 +132,7 @@ class Intake:
             BodyError: the body broke off; what came is kept, flushed and counted.
             StorageError: no room, or the disk failed; back at the durable offset.
         """
-        async with self._locks.hold(upload_id, request.stop):
+        async with self._hold(user_id, upload_id, request.stop):
             upload = await self._settled(user_id, upload_id)
             if upload.state == "finished":
                 return await self._again(upload, request)
@@ -157,7 +157,7 @@ class Intake:
             NotFound, UploadExpired: there is no such upload, or not any more.
             Refused, StorageError: as `append`, when the end is made up for.
         """
-        async with self._locks.hold(upload_id, lambda: None):
+        async with self._hold(user_id, upload_id):
             upload = await self._settled(user_id, upload_id)
             is_whole = upload.state == "receiving" and upload.offset == upload.length and upload.concat != PARTIAL
             if is_whole and ends_with_length:
@@ -181,7 +181,7 @@ class Intake:
         Raises:
             NotFound, UploadExpired: there is no such upload, or not any more.
         """
-        async with self._locks.hold(upload_id, lambda: None):
+        async with self._hold(user_id, upload_id):
             upload = await self._settled(user_id, upload_id)
             if upload.state == "finished":
                 await self._database.write(partial(uploads.forget, upload_ids=[upload_id]))
@@ -243,7 +243,7 @@ class Intake:
         names = sorted(set(upload_ids))
         async with AsyncExitStack() as stack:
             for each in names:  # in one order for everybody, so that no two wait for each other
-                await stack.enter_async_context(self._locks.hold(each, lambda: None))
+                await stack.enter_async_context(self._hold(user_id, each))
             sizes = {each: (await self._complete_partial(user_id, each)).offset for each in names}
             length = sum(sizes[each] for each in upload_ids)
             self.admit(user_id, length)
@@ -304,6 +304,19 @@ class Intake:
             self._appending.health.note_failure()
             raise
         self._appending.free_space.note(upload.length or 0)
+
+    @asynccontextmanager
+    async def _hold(self, user_id: str, upload_id: str, stop: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+        """Hold the user's own upload. Whose it is not, ends nobody who writes to it.
+
+        Raises:
+            NotFound: somebody writes to it, and it is another user's.
+            UploadLocked: as `Locks.hold` does.
+        """
+        if self._locks.is_held(upload_id):
+            await uploads.get(self._database, upload_id, user_id)
+        async with self._locks.hold(upload_id, stop):
+            yield
 
     async def _settled(self, user_id: str, upload_id: str) -> Upload:
         """The upload with every byte that is there flushed and counted. The caller holds it, so nobody writes.

@@ -1,16 +1,20 @@
 """tus 1.0.0 over bare sockets: framing, cut connections, races, kill -9; the real process."""
 
 import hashlib
+import sqlite3
 import threading
 import time
 from base64 import b64encode
 
+import argon2
 import pytest
 
+from service.catalogue import users
 from tests.e2e.raw import Wire
 
 pytestmark = pytest.mark.e2e
 
+BOBS_PASSWORD = "another horse battery"
 TYPE = {"Content-Type": "application/offset+octet-stream"}
 
 
@@ -407,6 +411,23 @@ def test_who_may_not_ends_nothing(tus, song, method, more):
         tus.append(wire, path, 0, song[:100_000], length=len(song))
         assert wire.is_quiet()
         assert tus.ask(method, path, {**TYPE, "Upload-Offset": "0", **more}).status in (401, 412)
+        wire.send(song[100_000:])
+        assert wire.read().status == 204
+
+
+def test_another_user_ends_nothing(tus, song):
+    with sqlite3.connect(tus.server.database_path) as connection:
+        password_hash = argon2.PasswordHasher(memory_cost=8192, time_cost=1, parallelism=1).hash(BOBS_PASSWORD)
+        users.insert(connection, "bob", "bob", password_hash, now=0)
+    connection.close()
+    bob = {"Authorization": f"Bearer {tus.server.log_in('bob', BOBS_PASSWORD)}"}
+    path = tus.create(len(song), Upload_Concat="partial")
+    with tus.wire() as wire:
+        tus.append(wire, path, 0, song[:100_000], length=len(song))
+        assert wire.is_quiet()
+        for method in ("HEAD", "PATCH", "DELETE"):
+            assert tus.ask(method, path, {**TYPE, "Upload-Offset": "0", **bob}).status == 404
+        assert tus.ask("POST", "/uploads", {"Upload-Concat": f"final;{path}", **bob}).status == 404
         wire.send(song[100_000:])
         assert wire.read().status == 204
 
