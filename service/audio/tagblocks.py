@@ -49,6 +49,11 @@ def length_of_trailers(tail: bytes) -> int:
     return total
 
 
+def length_of_last(tail: bytes) -> int:
+    """The length of the tag that ends where ``tail`` ends, found by its ending; else 0."""
+    return _length_before(tail, len(tail))
+
+
 def _length_before(tail: bytes, end: int) -> int:
     if tail.startswith(b"TAG", max(0, end - ID3V1_SIZE)) and end >= ID3V1_SIZE:
         return ID3V1_SIZE
