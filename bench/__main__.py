@@ -6,7 +6,7 @@ import sys
 import traceback
 from dataclasses import replace
 
-from bench import content, downloads, listing, machine, memory, parts, paths, report, tools, uploads
+from bench import content, downloads, listing, machine, memory, parts, paths, report, resume, tools, uploads
 from bench.client import ClientFailed
 from bench.row import Result, Row, Run, measure
 from bench.server import ServerFailed
@@ -21,7 +21,14 @@ def main() -> int:
     )
     if arguments.quick:
         run = replace(run, seconds=1.0, big=256 << 20, huge=512 << 20)
-    all_rows = [*uploads.rows(run), *downloads.rows(run), *listing.rows(run), *memory.rows(run), *parts.rows(run)]
+    all_rows = [
+        *uploads.rows(run),
+        *resume.rows(run),
+        *downloads.rows(run),
+        *listing.rows(run),
+        *memory.rows(run),
+        *parts.rows(run),
+    ]
     if arguments.list:
         print("\n".join(f"{row.name:16} {row.title}" for row in all_rows))
         return 0

@@ -42,12 +42,22 @@ def print_result(result: Result) -> None:
         return
     for peer in result.peers():
         ratio = result.ratio(peer)
-        verdict = _verdict(ratio, result.row.targets.get(peer))
+        verdict = _verdict(ratio, result.row.targets.get(peer), is_upper=result.row.is_cost)
         figures = _number(result.value(result.ours)), _number(result.value(peer))
         print(_line(title, peer, *figures, f"{ratio:.2f}", verdict))
         title = ""
+    _print_facts(result)
     if not result.peers():
         print(_line(title, "", _number(result.value(result.ours)), "", "", ""))
+
+
+def _print_facts(result: Result) -> None:
+    for name in result.row.also:
+        ours = result.fact(result.ours, name)
+        for peer in result.peers():
+            theirs = result.fact(peer, name)
+            if ours is not None and theirs is not None:
+                print(_line(f"  {name}", peer, _number(ours), _number(theirs), "", ""))
 
 
 def print_lag(results: list[Result]) -> None:

@@ -33,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Target:
-    """Of a ratio: at least this. Of an absolute row: at most this."""
+    """Of a ratio: at least this. Of an absolute row or a ratio of costs: at most this."""
 
     least: float
     moonshot: float
@@ -41,7 +41,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """Ours is the first side. ``targets`` go by the peer's label; in an absolute row by the side's own."""
+    """Ours is the first side. ``targets`` go by the peer's label; in an absolute row by the side's own.
+
+    ``also`` names facts of the shots that are printed like values of their own.
+    """
 
     name: str
     title: str
@@ -49,6 +52,8 @@ class Row:
     open: Callable[[], AbstractContextManager[list[Side]]]
     targets: dict[str, Target] = field(default_factory=dict)
     is_absolute: bool = False
+    is_cost: bool = False  # less is better
+    also: tuple[str, ...] = ()
 
 
 @dataclass
@@ -66,6 +71,11 @@ class Result:
 
     def value(self, label: str) -> float:
         return median(shot.value for shot in self.shots[label])
+
+    def fact(self, label: str, name: str) -> float | None:
+        """The median of a fact, if the shots of this side have it."""
+        values = [shot.facts[name] for shot in self.shots[label] if name in shot.facts]
+        return median(values) if values else None
 
     def ratio(self, peer: str) -> float:
         """The median of the rounds' own ratios: what slows a round slows both of its sides."""

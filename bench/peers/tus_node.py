@@ -3,6 +3,7 @@
 import http.client
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 from bench.paths import HOME
 from bench.server import Request, Server, ServerFailed
@@ -13,6 +14,7 @@ MODULES = HOME / "tus" / "node_modules"
 class TusNode(Server):
     name = "tus-node"
     work = "@tus/server with its file store; checks nothing, no fsync, no login"
+    identity: ClassVar[dict[str, str]] = {}
 
     def command(self) -> list[str]:
         script = Path(__file__).parent / "tus_server.mjs"
