@@ -21,9 +21,11 @@ from service.errors import (
     InconsistentUploadLength,
     NotFound,
     OffsetMismatch,
+    Overloaded,
     StorageFailed,
     StorageFull,
     TooLarge,
+    TooManyUploads,
     UploadExpired,
 )
 from service.metrics import Metrics
@@ -155,7 +157,7 @@ class Intake:
 
         Raises:
             NotFound, UploadExpired: there is no such upload, or not any more.
-            Refused, StorageError: as `append`, when the end is made up for.
+            Refused, StorageError, Overloaded: when the end is to be made up for and cannot be.
         """
         async with self._hold(user_id, upload_id):
             upload = await self._settled(user_id, upload_id)
@@ -163,7 +165,10 @@ class Intake:
             if is_whole and ends_with_length:
                 nothing = PartsBody(self._spool, (), self._appending.pool)
                 request = Request(nothing, offset=upload.offset, is_last=True)
-                return await self._appending.run(upload, request, is_announced=True)
+                try:
+                    return await self._appending.run(upload, request, is_announced=True)
+                except TooManyUploads as error:  # clients take a 4xx to their question for the loss of the upload
+                    raise Overloaded(error.detail, **error.facts) from None
         return Outcome(upload, await self._track_of(upload))
 
     async def peek(self, user_id: str, upload_id: str) -> Outcome:

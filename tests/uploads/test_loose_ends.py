@@ -6,6 +6,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,15 @@ async def test_a_receipt_never_rests_on_shared_bytes_that_are_not_there(place, s
     assert second["key"] != first["key"]
     assert place.blobs.path(second["key"]).read_bytes() == song
     assert {row["key"] for row in place.rows("tracks")} == {second["key"]}, "the first track is whole again, too"
+
+
+async def test_who_asks_while_too_much_runs_is_told_to_wait_and_not_that_the_upload_is_lost(
+    make_place, change_settings, song
+):
+    place = await make_place(change_settings(max_running_uploads_per_user=1))
+    upload = await place.create(len(song), is_announced=True)
+    await place.intake.append(place.user_id, upload.upload_id, Request(Bytes(song), offset=0, is_last=False))
+    look = partial(place.intake.look, place.user_id, upload.upload_id, ends_with_length=True)
+    with place.intake._appending.running.slot(place.user_id), pytest.raises(Overloaded):
+        await look()
+    assert (await look()).upload.state == "finished"
