@@ -379,6 +379,18 @@ async def get(database: Database, upload_id: str, user_id: str) -> Upload:
     return upload
 
 
+async def find_final(database: Database, user_id: str, concat: str) -> Upload | None:
+    """The user's finished upload that was put together by that field of tus, while it is known."""
+    row = await database.find(
+        f"""
+        SELECT {COLUMNS} FROM uploads WHERE state = 'finished' AND user_id = ? AND concat = ?
+        ORDER BY created_at DESC LIMIT 1
+        """,
+        (user_id, concat),
+    )
+    return _upload(row) if row else None
+
+
 async def find_open(database: Database, user_id: str, filename: str) -> Upload | None:
     """The user's newest unfinished upload of that name; pieces of another one do not count."""
     row = await database.find(

@@ -238,7 +238,8 @@ class Intake:
     async def concatenate(self, user_id: str, upload_ids: Sequence[str], new: NewUpload) -> Outcome:
         """Put complete partial uploads together, in this order, and make them a track. They end with it.
 
-        One may be named twice. While it goes on nobody else gets at them.
+        One may be named twice. While it goes on nobody else gets at them. Who repeats it with the same ``concat``, as
+        the first answer may have been lost, gets the same again.
 
         Raises:
             NotFound, UploadExpired: one of them is not there.
@@ -249,6 +250,9 @@ class Intake:
         async with AsyncExitStack() as stack:
             for each in names:  # in one order for everybody, so that no two wait for each other
                 await stack.enter_async_context(self._hold(user_id, each))
+            known = await uploads.find_final(self._database, user_id, new.concat) if new.concat else None
+            if known is not None:
+                return Outcome(known, await self._track_of(known))
             sizes = {each: (await self._complete_partial(user_id, each)).offset for each in names}
             length = sum(sizes[each] for each in upload_ids)
             self.admit(user_id, length)

@@ -633,12 +633,36 @@ async def test_a_part_named_twice_needs_its_quota_twice(client, headers, create,
 
 
 async def test_of_two_final_uploads_only_one_gets_the_parts(client, headers, create, part, song, only_track):
-    concat = f"final;{await part(song[:40_000])} {await part(song[40_000:])}"
-    answers = await asyncio.gather(*(create(Upload_Concat=concat) for _ in range(2)))
+    first, second = await part(song[:40_000]), await part(song[40_000:])
+    concats = [f"final;{first} {second}", f"final;{second} {first}"]
+    answers = await asyncio.gather(*(create(Upload_Concat=concat) for concat in concats))
     assert sorted(answer.status for answer in answers) == [201, 410]
     await only_track()
     quota = (await (await client.get("/me", headers=headers)).json())["quota"]
     assert (quota["used_bytes"], quota["reserved_bytes"]) == (len(song), 0)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_who_repeats_a_final_upload_gets_its_answer_again(create, part, song, only_track, other, client, at_once):
+    concat = f"final;{await part(song[:40_000])} {await part(song[40_000:])}"
+    if at_once:
+        answers = await asyncio.gather(*(create(Upload_Concat=concat) for _ in range(3)))
+    else:
+        answers = [await create(Upload_Concat=concat) for _ in range(3)]
+    assert [answer.status for answer in answers] == [201] * 3
+    for name in ("Location", "Content-Location", "Upload-Offset", "Repr-Digest"):
+        assert len({answer.headers[name] for answer in answers}) == 1
+    assert answers[0].headers["Content-Location"] == f"/tracks/{(await only_track())['id']}"
+    theirs = await client.post("/uploads", headers={**other, "Upload-Concat": concat})
+    assert theirs.status == 404
+
+
+async def test_a_final_upload_that_was_forgotten_is_not_repeated(client, headers, create, part, song, only_track):
+    concat = f"final;{await part(song)}"
+    location = (await create(Upload_Concat=concat)).headers["Location"]
+    assert (await client.delete(location, headers=headers)).status == 204
+    assert (await create(Upload_Concat=concat)).status == 410
+    await only_track()
 
 
 async def test_a_final_upload_takes_no_bytes(create, part, patch, head, song):
