@@ -68,8 +68,9 @@ def create(
     default_quota_bytes: int,
     quota_tracks: int,
     max_open_uploads: int,
+    instead_of: int = 0,
 ) -> None:
-    """Add an upload and reserve its bytes.
+    """Add an upload and reserve its bytes. So many open ones end with it, and do not count beside it.
 
     Raises:
         QuotaExceeded: the bytes, or one more track, do not fit.
@@ -78,10 +79,11 @@ def create(
     row = connection.execute(
         "SELECT count(*) FROM uploads WHERE state = 'receiving' AND user_id = ?", (upload.user_id,)
     ).fetchone()
-    if row[0] >= max_open_uploads:
+    open_uploads = row[0] - instead_of
+    if open_uploads >= max_open_uploads:
         raise too_many_uploads(max_open_uploads)
     used_tracks = reserve(connection, upload.user_id, upload.reserved_bytes, default_quota_bytes)
-    if used_tracks + row[0] >= quota_tracks:
+    if used_tracks + open_uploads >= quota_tracks:
         raise too_many_tracks(quota_tracks, used_tracks)
     connection.execute(
         f"INSERT INTO uploads ({COLUMNS}) VALUES ({', '.join('?' * len(fields(Upload)))})",

@@ -259,7 +259,7 @@ class Intake:
             # The parts have reserved their own bytes; what is named again needs room of its own.
             reserved = length - sum(sizes.values())
             final = replace(self._new(user_id, replace(new, length=length)), reserved_bytes=reserved)
-            await self._add(final)
+            await self._add(final, instead_of=len(names))
             body = PartsBody(self._spool, upload_ids, self._appending.pool)
             try:
                 async with self._locks.hold(final.upload_id, lambda: None):
@@ -297,13 +297,15 @@ class Intake:
             expires_at=expires_at(self._settings, now),
         )
 
-    async def _add(self, upload: Upload) -> None:
+    async def _add(self, upload: Upload, *, instead_of: int = 0) -> None:
+        """Add the upload; so many others end with it, and do not count beside it."""
         work = partial(
             uploads.create,
             upload=upload,
             default_quota_bytes=self._settings.quota_bytes,
             quota_tracks=self._settings.quota_tracks,
             max_open_uploads=self._settings.max_open_uploads_per_user,
+            instead_of=instead_of,
         )
         try:
             await self._database.write(work)

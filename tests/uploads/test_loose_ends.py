@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from service.catalogue import uploads
-from service.errors import ClientGone, NotAnMp3, OffsetMismatch, Overloaded, QuotaExceeded, StorageFailed
+from service.errors import (
+    ClientGone,
+    NotAnMp3,
+    OffsetMismatch,
+    Overloaded,
+    QuotaExceeded,
+    StorageFailed,
+    TooManyUploads,
+)
 from service.uploads.intake import Intake
 from service.uploads.model import PARTIAL, NewUpload, Request
 from service.uploads.writer import Writer
@@ -41,6 +49,16 @@ async def test_parts_that_make_no_mp3_are_closed_again(place):
         with pytest.raises(NotAnMp3):
             await place.intake.concatenate(place.user_id, [part], NewUpload("x.mp3", concat="final"))
     assert open_files() == before
+
+
+@pytest.mark.parametrize("limit", ["max_open_uploads_per_user", "quota_tracks"])
+async def test_parts_do_not_stand_in_the_way_of_what_they_become(make_place, change_settings, song, limit):
+    place = await make_place(change_settings(**{limit: 2}))
+    parts = [await partial_of(place, song[:3000]), await partial_of(place, song[3000:])]
+    with pytest.raises((TooManyUploads, QuotaExceeded)):
+        await place.create(1)
+    await place.intake.concatenate(place.user_id, parts, NewUpload("x.mp3", concat="final"))
+    assert place.account == (len(song), 0, 1)
 
 
 async def test_bytes_that_became_a_blob_without_a_commit_go_with_their_upload(place, song, monkeypatch):
