@@ -36,6 +36,8 @@
     │   └── CrossSite
     ├── NotFound
     ├── Conflict                      a name that is taken
+    ├── NotAnalysed
+    ├── NotAPicture
     ├── PreconditionFailed
     ├── PreconditionRequired
     ├── RateLimited
@@ -258,6 +260,18 @@ class Conflict(YarrrError):
     """The name is taken, or the state does not allow it."""
 
     code = "conflict"
+
+
+class NotAnalysed(YarrrError):
+    """What analysis finds is not known: not yet (``retry_after`` in seconds), or never (``reason``)."""
+
+    code = "not-analysed"
+
+
+class NotAPicture(YarrrError):
+    """What was sent as a cover cannot be shown."""
+
+    code = "not-a-picture"
 
 
 class PreconditionFailed(YarrrError):

@@ -198,6 +198,19 @@ PROBLEMS: dict[type[YarrrError], Problem] = dict(
         ),
         _problem(errors.Conflict, 409, "In conflict with what is there", "The name is taken, or the state forbids it."),
         _problem(
+            errors.NotAnalysed,
+            409,
+            "The track has not been analysed",
+            "Analysis begins when a track is there and takes moments; `Retry-After` says when to ask again. Without it "
+            "the file could not be analysed, and `reason` says why.",
+        ),
+        _problem(
+            errors.NotAPicture,
+            415,
+            "This is no picture that can be shown",
+            "A cover is a JPEG, PNG, WebP or GIF of at most 10 MiB and 40 million pixels, whatever its name says.",
+        ),
+        _problem(
             errors.PreconditionFailed,
             412,
             "It was changed in the meantime",
