@@ -236,7 +236,8 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
 
 async def _gone(answer: aiohttp.ClientResponse) -> Gone:
     """The upload is over; an answer that says why names the problem of the content."""
-    reason = (await _document(answer)).get("reason")
+    document = await _document(answer)
+    reason = document.get("reason") or document.get("problem")  # of a problem that was answered, or of the upload
     return Gone(Problem(*_code_and_detail(reason, "refused")) if isinstance(reason, dict) else None)
 
 

@@ -10,7 +10,10 @@ from service.schemas.tracks import TrackSchema
 
 
 class UploadSchema(Schema):
-    """An upload and the track it has become. Sizes are bytes; ``length`` is null while unknown."""
+    """An upload and the track it has become. Sizes are bytes; ``length`` is null while unknown.
+
+    ``problem`` says why the content was refused: ``{code, detail, …}``.
+    """
 
     id = fields.String(attribute="upload.upload_id")
     filename = fields.String(attribute="upload.filename")
@@ -18,6 +21,7 @@ class UploadSchema(Schema):
     offset = fields.Integer(attribute="upload.offset")
     length = fields.Integer(attribute="upload.length")
     expires_at = Timestamp(attribute="upload.expires_at")
+    problem = fields.Raw(attribute="upload.problem")
     track = fields.Nested(TrackSchema, allow_none=True)
 
 

@@ -250,10 +250,8 @@ async def test_a_service_that_loses_everything_is_left_alone(run, song):
 
 
 async def test_a_refusal_whose_answer_was_lost_is_found_out(run, song):
-    gone = {"type": "/problems/upload-expired", "reason": {"code": "not-an-mp3", "detail": "This is text."}}
-    service = Service(
-        ("PATCH", dropped(1000)), ("HEAD", web.Response(status=410)), ("GET", web.json_response(gone, status=410))
-    )
+    refused = {"state": "refused", "problem": {"code": "not-an-mp3", "detail": "This is text."}}
+    service = Service(("PATCH", dropped(1000)), ("HEAD", web.Response(status=410)), ("GET", web.json_response(refused)))
     service.answers.insert(0, ("GET", web.json_response({"items": []})))
     code, (line,), _ = await run(service, song)
     assert code == 1

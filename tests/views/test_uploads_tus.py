@@ -751,9 +751,9 @@ async def test_an_upload_in_json(client, auth, begin, patch, song):
     assert expires_at.endswith("Z")
     upload_id = path.removeprefix("/uploads/")
     expected = {"id": upload_id, "filename": "song.mp3", "state": "receiving", "offset": 1000, "length": len(song)}
-    assert shown == {**expected, "track": None}
+    assert shown == {**expected, "problem": None, "track": None}
     listed = await (await client.get("/uploads", headers=auth)).json()
-    assert listed == {"items": [{**expected, "expires_at": expires_at, "track": None}]}
+    assert listed == {"items": [{**expected, "expires_at": expires_at, "problem": None, "track": None}]}
     await patch(path, 1000, song[1000:])
     shown = await (await client.get(path, headers=auth)).json()
     assert (shown["state"], shown["offset"]) == ("finished", len(song))
@@ -767,6 +767,14 @@ async def test_json_tells_of_an_upload_that_has_ended(client, auth, headers, beg
     answer = await client.get(path, headers=auth)
     shown = await answer.json()
     assert (answer.status, shown["state"], shown["length"], shown["track"]) == (200, "terminated", None, None)
+
+
+async def test_json_tells_why_an_upload_was_refused(client, auth, begin, patch):
+    path = await begin(9_000)
+    assert (await patch(path, 0, b"%PDF-1.7\n" * 1000)).status == 415
+    shown = await (await client.get(path, headers=auth)).json()
+    assert (shown["state"], shown["problem"]["code"]) == ("refused", "not-an-mp3")
+    assert shown["problem"]["detail"]
 
 
 async def test_json_is_for_its_owner(client, other, begin):
