@@ -184,8 +184,8 @@ def state_fields(request: web.Request, outcome: Outcome) -> dict[str, str]:
 async def _create(request: web.Request, identity: Identity, filename: str | None) -> Outcome:
     wanted = _creation(request)
     # Checked at the end. Only SHA-256 is kept with an upload; RFC 9530 section 2 lets other digests be ignored.
-    claimed = digests.parse(request.headers, "Repr-Digest").get("sha256")
-    claims = Claims(digests.parse(request.headers, "Content-Digest"))
+    claimed = digests.parse(combined(request), "Repr-Digest").get("sha256")
+    claims = Claims(digests.parse(combined(request), "Content-Digest"))
     intake = request.app[INTAKE]
     upload = await intake.create(
         identity.user_id, NewUpload(filename, length=wanted.length, claimed_sha256=claimed, is_announced=True)
@@ -217,7 +217,7 @@ async def _append(request: web.Request, identity: Identity, upload_id: str) -> O
         is_last=wanted.is_last,
         length=wanted.length,
         content_length=_content_length(request),
-        claims=Claims(digests.parse(request.headers, "Content-Digest")),
+        claims=Claims(digests.parse(combined(request), "Content-Digest")),
         stop=partial(break_off, request),
         tell=_teller(request),
     )

@@ -13,6 +13,7 @@ from service.uploads.intake import MAX_TITLE_CHARACTERS
 from service.uploads.model import NewUpload
 from service.uploads.names import clean_text
 from service.views.receiving import take_whole
+from service.web.fields import joined
 from service.web.multipart import Field, FilePart, parts
 
 FILE_FIELDS = ("mp3", "file")
@@ -92,7 +93,7 @@ async def _take_file(request: web.Request, identity: Identity, part: FilePart, t
         if part.name not in FILE_FIELDS:
             raise Invalid(errors=[{"pointer": f"/{part.name}", "detail": "Send files as the field mp3 or file."}])
         new = NewUpload(part.filename, title=title)
-        taken.row = await take_whole(request, identity.user_id, part, part.headers, new)
+        taken.row = await take_whole(request, identity.user_id, part, joined(part.headers), new)
     except ClientGone:
         raise
     except YarrrError as error:

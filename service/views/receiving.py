@@ -16,6 +16,7 @@ from service.web import csrf
 from service.web.body import RequestBody, break_off, refuse_content_encoding
 from service.web.drain import RETRY_AFTER_S
 from service.web.expect import Judge
+from service.web.fields import combined
 from service.web.identity import require
 from service.web.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from service.wire import digests
@@ -109,7 +110,7 @@ async def take_raw(request: web.Request, identity: Identity) -> sqlite3.Row:
         raise UnsupportedMediaType("Send audio/mpeg or multipart/form-data.", accepted=[*RAW_TYPES, FORM_TYPE])
     body = body_of(request)
     new = NewUpload(filename_of(request), length=request.content_length)
-    return await take_whole(request, identity.user_id, body, request.headers, new)
+    return await take_whole(request, identity.user_id, body, combined(request), new)
 
 
 async def take_whole(

@@ -101,7 +101,7 @@ async def _take_whole(request: web.Request, identity: Identity) -> web.Response:
     began_at = clock.now()
     filename = request.match_info["filename"]
     new = NewUpload(filename, length=request.content_length)
-    row = await take_whole(request, identity.user_id, body_of(request), request.headers, new)
+    row = await take_whole(request, identity.user_id, body_of(request), combined(request), new)
     with suppress(StorageError):  # the track is there, and so is its receipt
         await request.app[INTAKE].retire(identity.user_id, clean_filename(filename), before=began_at)
     return receipt(request, row)
@@ -121,14 +121,14 @@ async def _take_part(request: web.Request, identity: Identity, part: ContentRang
         is_last=part.is_last,
         length=part.total,
         content_length=request.content_length,
-        claims=Claims(digests.parse(request.headers, "Content-Digest")),
+        claims=Claims(digests.parse(combined(request), "Content-Digest")),
         stop=partial(break_off, request),
     )
     upload = await _find_begun(request, identity, part)
     if upload is not None:
         return await intake.append(identity.user_id, upload.upload_id, append)
     _check_start(part, 0)
-    claimed = digests.parse(request.headers, "Repr-Digest").get("sha256")
+    claimed = digests.parse(combined(request), "Repr-Digest").get("sha256")
     new = NewUpload(request.match_info["filename"], length=part.total, claimed_sha256=claimed, is_announced=True)
     return await intake.start(await intake.create(identity.user_id, new), append)
 

@@ -81,7 +81,7 @@ class Upload(OverridableView):
         """The offset; a running append is ended first, so the offset holds."""
         if drafts.is_spoken(self.request):
             return await drafts.head_draft(self.request, upload_id_of(self.request))
-        tus.check_version(self.request.headers, may_lack=True)
+        tus.check_version(combined(self.request), may_lack=True)
         identity = await require(self.request, "upload")
         is_tus = "Tus-Resumable" in self.request.headers
         intake = self.request.app[INTAKE]
@@ -91,7 +91,7 @@ class Upload(OverridableView):
 
     async def get(self) -> web.StreamResponse:
         """The upload as it was last noted, in JSON; nothing is ended for it, unless in the draft's way."""
-        tus.check_version(self.request.headers, may_lack=True)
+        tus.check_version(combined(self.request), may_lack=True)
         identity = await require(self.request, "read")
         if drafts.is_spoken(self.request):
             return await drafts.get_draft(self.request, upload_id_of(self.request))
@@ -114,7 +114,7 @@ class Upload(OverridableView):
 
     async def delete(self) -> web.StreamResponse:
         """End the upload; of a finished one only the upload is forgotten, the track stays."""
-        tus.check_version(self.request.headers, may_lack=True)
+        tus.check_version(combined(self.request), may_lack=True)
         identity = await require(self.request, "upload")
         await self.request.app[INTAKE].terminate(identity.user_id, upload_id_of(self.request))
         return web.Response(status=204)
@@ -164,7 +164,7 @@ async def judge_expected(request: web.Request) -> None:
 
 
 async def _judge(request: web.Request) -> Identity:
-    tus.check_version(request.headers)
+    tus.check_version(combined(request))
     if request.app[DRAIN].is_draining:
         raise ShuttingDown("The service is about to stop.", retry_after=RETRY_AFTER_S)
     csrf.check(request)
@@ -178,7 +178,7 @@ async def _create(request: web.Request, identity: Identity) -> Outcome:
         wanted.filename,
         title=wanted.title,
         length=wanted.length,
-        claimed_sha256=digests.parse(request.headers, "Repr-Digest").get("sha256"),
+        claimed_sha256=digests.parse(combined(request), "Repr-Digest").get("sha256"),
         metadata=wanted.metadata,
         concat=wanted.concat,
         is_announced=True,

@@ -211,6 +211,20 @@ def test_a_digest_of_a_form_belongs_into_its_part(server, path_of):
     assert server.curl("/tracks", "-F", f"mp3=@{path}", "-H", f"Content-Digest: sha-256=:{right}:").status == 400
 
 
+def test_no_line_of_a_digest_is_overlooked(server, path_of):
+    path = path_of("jingle")
+    first, wrong = f"Repr-Digest: md5=:{'A' * 22}==:", f"Repr-Digest: sha-256=:{digest_of('sha256', b'')}:"
+    assert send(server, path, "put", "-H", first, "-H", wrong).status == 422
+    part = f'mp3=@{path};headers="{first}";headers="{wrong}"'
+    assert server.curl("/tracks", "-F", part).status == 422
+    tus = ("-H", "Tus-Resumable: 1.0.0", "-H", "Content-Type: application/offset+octet-stream")
+    length = f"Upload-Length: {path.stat().st_size}"
+    whole = ("--data-binary", f"@{path}")
+    assert server.curl("/uploads", *tus, "-H", length, "-H", first, "-H", wrong, *whole).status == 422
+    draft = ("-H", "Upload-Complete: ?1", "-H", "Content-Type: audio/mpeg")
+    assert server.curl("/tracks", *draft, "-H", first, "-H", wrong, *whole).status == 422
+
+
 HOSTILE = [
     ("..%2F..%2F..%2Fetc%2Fpasswd", "passwd"),
     ("%2e%2e%5c%2e%2e%5cwindows.mp3", "windows.mp3"),
