@@ -1,0 +1,488 @@
+"""Decodes a file from its first frame to its last, and measures what comes out. Runs in the child process only.
+
+The decoder is miniaudio's, but it gets to see nothing except whole frames of one kind: the walker finds them, so tags,
+junk and claims of the describing frame never reach it, and where sample rate or channels change, another decoder takes
+over. All is one stream: memory stays the same for a file of any length.
+
+The decoder's samples have 16 bits and cannot exceed full scale, where encoded music often does. So each frame is
+turned down on its way by `HEADROOM` (12 dB), in its own field for the gain, as volume adjusters do it, and the samples
+are turned up again by exactly as much.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import miniaudio  # type: ignore[import-untyped]
+import numpy as np
+import pyebur128  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from pyebur128 import MeasurementMode, R128State
+
+from service.audio.chain import Chain
+from service.audio.chromaprint import Fingerprinter, find_library
+from service.audio.inspector import DECODER_DELAY
+from service.audio.mpeg import Stream, frame_lengths
+from service.audio.peaks import FINEST, MOST
+from service.audio.walker import Walker
+from service.errors import NotAnMp3
+
+SILENCE_DBFS = -60.0  # what stays below this on all channels is silent
+CLIPPED_RUN = 3  # so many samples in a row of one channel at full scale or above it, and they count as clipped
+
+BLOCK_BYTES = 1 << 20  # of the file
+BLOCK_SAMPLES = 1 << 16  # of every channel
+HEADROOM = 4  # a factor
+_GAIN_STEPS = 8  # of the field; four of them are a factor of two
+FULL_SCALE = 32768 // HEADROOM
+
+# Above this, loudness is counted in steps of a tenth of a decibel and not in a list, which would grow with the file.
+EXACT_SECONDS = 12 * 3600
+
+_DESCRIBING = bytearray(b"Xing"), bytearray(b"Info")
+
+
+class Undecodable(ValueError):
+    """No sound comes out of the file; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What decoding found.
+
+    Where a file changes its sample rate, ``sample_rate`` and ``channels`` are those of its beginning, and everything
+    else is as if all of it had that rate.
+    """
+
+    duration: float  # seconds that are played: without the encoder's delay and padding, where the file tells them
+    sample_rate: int  # Hz
+    channels: int
+    samples: int  # of one channel
+    loudness_lufs: float | None  # EBU R128, integrated; None where all is below the gate or shorter than 0.4 s
+    true_peak_dbtp: float | None  # None: all samples are 0
+    sample_peak: float  # 1 is full scale, and may be exceeded
+    silence_start_s: float
+    silence_end_s: float  # both are the duration when all is silent
+    clipped_samples: int  # of all channels
+    peaks: bytes  # see service.audio.peaks
+    samples_per_point: int
+    fingerprint: bytes | None  # see service.audio.fingerprint
+    lost_samples: int  # of one channel, in frames that the decoder could make nothing of
+
+
+def measure(path: Path) -> Measured:
+    """Decode the file once.
+
+    Raises:
+        Undecodable: nothing in it can be decoded.
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        survey = _survey(file)
+        meters: _Meters | None = None
+        lost = 0
+        for (sample_rate, channels), run in groupby(_frames(file, survey), key=lambda block: block.kind):
+            if meters is None:
+                meters = _Meters(sample_rate, channels, survey)
+            source = _Source(run)
+            decoded = 0
+            for samples in _decode(source, sample_rate, channels):
+                decoded += len(samples)
+                meters.take(samples, sample_rate)
+            lost += source.samples - decoded
+    if meters is None or not meters.has_sound:
+        raise Undecodable("No frame of this file can be decoded.")
+    return meters.result(lost)
+
+
+# Finding the frames
+
+
+class _Survey(Walker):
+    """Notes where the chains lie: offsets of their first frame and of their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chains: list[tuple[int, int, Stream]] = []
+        self._chain_start = 0
+
+    def _enter(self, buffer: bytes, at: int, stream: Stream) -> int:
+        after = super()._enter(buffer, at, stream)
+        self._chain_start = self._base_at + (at if self.is_info_displaced else after)
+        return after
+
+    def _leave(self, chain: Chain, chain_end: int) -> None:
+        super()._leave(chain, chain_end)
+        self.chains.append((self._chain_start, chain_end, chain.stream))
+
+    @property
+    def seconds(self) -> float:
+        """About how long all frames play."""
+        return sum(count * stream.samples / stream.sample_rate for (stream, _), count in self.frames.items())
+
+
+def _survey(file: FileIO) -> _Survey:
+    survey = _Survey()
+    try:
+        while block := file.read(BLOCK_BYTES):
+            survey.take(block)
+        survey.end()
+    except NotAnMp3 as error:
+        raise Undecodable(str(error)) from error
+    return survey
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """Some whole frames of one kind, ready for the decoder."""
+
+    kind: tuple[int, int]  # sample rate and channels
+    data: bytes
+    samples: int
+
+
+def _frames(file: FileIO, survey: _Survey) -> Iterator[_Frames]:
+    """All frames in order. A cut last one is filled up with zeros, which is how players play it."""
+    for start, end, stream in survey.chains:
+        if start >= end:
+            continue
+        lengths = frame_lengths(stream)
+        file.seek(start)
+        rest, is_first = b"", True
+        while start < end:
+            block = file.read(min(BLOCK_BYTES, end - start))
+            start = start + len(block) if block else end
+            data = bytearray(rest + block)
+            if start >= end or not block:
+                data += bytes(max(lengths))
+            starts, at = [], 0
+            limit = len(rest) + len(block)
+            while at + 3 <= limit and at + lengths[data[at + 2]] <= len(data) and lengths[data[at + 2]]:
+                starts.append(at)
+                at += lengths[data[at + 2]]
+            rest = bytes(data[at:limit])
+            if starts:
+                yield from _prepare(data, starts, at, stream, is_first)
+                is_first = False
+
+
+def _prepare(data: bytearray, starts: list[int], end: int, stream: Stream, is_first: bool) -> Iterator[_Frames]:
+    """Turn the frames down, silence those whose beginning is lost, and part them by their channels."""
+    buffer = np.frombuffer(data, np.uint8)
+    at = np.array(starts)
+    is_mono = buffer[at + 3] >> 6 == 3
+    side = at + np.where(buffer[at + 1] & 1, 4, 6)
+    for channels in (1, 2):
+        _turn_down(buffer, side[is_mono == (channels == 1)], stream, channels)
+    if is_first:
+        _silence_lost(data, starts, stream)
+    changes = [0, *(np.flatnonzero(np.diff(is_mono)) + 1).tolist(), len(starts)]
+    ends = [*starts, end]
+    for first, last in pairwise(changes):
+        kind = stream.sample_rate, 1 if is_mono[first] else 2
+        yield _Frames(kind, bytes(data[ends[first] : ends[last]]), (last - first) * stream.samples)
+
+
+def _turn_down(buffer: NDArray[np.uint8], side: NDArray[np.int64], stream: Stream, channels: int) -> None:
+    """Lower the eight bits of ``global_gain`` of each granule and channel (ISO/IEC 11172-3 and 13818-3, 2.4.1.7)."""
+    if stream.version == "1":
+        first, step, granules = (9 + 5 + 4 if channels == 1 else 9 + 3 + 8) + 21, 59, 2 * channels
+    else:
+        first, step, granules = (8 + 1 if channels == 1 else 8 + 2) + 21, 63, channels
+    for bit in range(first, first + step * granules, step):
+        place, shift = side + bit // 8, 8 - bit % 8
+        word = buffer[place].astype(np.uint16) << 8 | buffer[place + 1]
+        gain = word >> shift & 0xFF
+        word -= np.minimum(gain, _GAIN_STEPS) << shift
+        buffer[place] = word >> 8
+        buffer[place + 1] = word & 0xFF
+
+
+def _silence_lost(data: bytearray, starts: list[int], stream: Stream) -> None:
+    """At the beginning of a chain, make those frames silent that begin in others which are not there.
+
+    The decoder would drop them, and everything after them would be early. And it would believe a describing frame: one
+    of those that are still here is played, as nothing, like in the middle of a chain.
+    """
+    reservoir = 0
+    for at, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        side = at + (4 if data[at + 1] & 1 else 6)
+        is_mono = data[at + 3] >> 6 == 3
+        if stream.version == "1":
+            size, needed, shift, most = 17 if is_mono else 32, data[side] << 1 | data[side + 1] >> 7, 7, 511
+        else:
+            size, needed, shift, most = 9 if is_mono else 17, data[side], 8, 255
+        if data[side + size : side + size + 4] in _DESCRIBING:
+            data[side + size : side + size + 4] = bytes(4)
+        elif needed <= reservoir:
+            break
+        else:
+            kept = min(reservoir, most)  # for the next one
+            data[side : side + size] = (kept << shift).to_bytes(2, "big") + bytes(size - 2)
+        reservoir += max(0, end - side - size)
+
+
+class _Source(miniaudio.StreamableSource):  # type: ignore[misc]
+    """The bytes of a run of frames, as the decoder asks for them."""
+
+    def __init__(self, run: Iterator[_Frames]) -> None:
+        self._run = run
+        self._block = b""
+        self._at = 0
+        self.samples = 0
+
+    def read(self, num_bytes: int) -> bytes:
+        if self._at == len(self._block):
+            block = next(self._run, None)
+            self._block, self._at = (block.data, 0) if block else (b"", 0)
+            self.samples += block.samples if block else 0
+        data = self._block[self._at : self._at + num_bytes]
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, origin: miniaudio.SeekOrigin) -> bool:
+        """Go back to the start, which the decoder wants after a look at the first bytes; nothing else."""
+        if offset or origin is not miniaudio.SeekOrigin.START:
+            raise OSError("a stream")
+        self._at = 0
+        return True
+
+
+def _decode(source: _Source, sample_rate: int, channels: int) -> Iterator[NDArray[np.int16]]:
+    """Samples as rows of channels; nothing when the decoder can make nothing of the frames."""
+    try:
+        blocks = miniaudio.stream_any(
+            source,
+            miniaudio.FileFormat.MP3,
+            miniaudio.SampleFormat.SIGNED16,
+            channels,
+            sample_rate,
+            frames_to_read=BLOCK_SAMPLES,
+        )
+    except miniaudio.DecodeError:
+        return
+    for block in blocks:
+        yield np.frombuffer(block, np.int16).reshape(-1, channels)
+    if source.error_in_readcallback:
+        raise source.error_in_readcallback
+
+
+# Measuring
+
+
+class _Meters:
+    """Everything that is measured, fed with the samples of all decoders in order."""
+
+    def __init__(self, sample_rate: int, channels: int, survey: _Survey) -> None:
+        self.sample_rate, self.channels = sample_rate, channels
+        self._cuts = _cuts(survey)
+        self._position = 0  # in the first run, before anything is cut
+        self._played: dict[int, int] = {}  # samples by sample rate
+        self._loudness = _Loudness(is_long=survey.seconds > EXACT_SECONDS)
+        self._peaks = _Peaks()
+        self._clipping = _Clipping()
+        self._peak = 0
+        self._first_loud: float | None = None
+        self._last_loud = 0.0
+        library = find_library()
+        self._fingerprinter = Fingerprinter(library, sample_rate, channels) if library else None
+
+    @property
+    def has_sound(self) -> bool:
+        return bool(self._played)
+
+    def take(self, samples: NDArray[np.int16], sample_rate: int) -> None:
+        if self._cuts:
+            samples = self._cut(samples)
+        if not len(samples):
+            return
+        begin = self._seconds()
+        self._played[sample_rate] = self._played.get(sample_rate, 0) + len(samples)
+        self._loudness.take(samples, sample_rate)
+        mono = samples[:, 0].astype(np.int32) * 2 if samples.shape[1] == 1 else samples.sum(axis=1, dtype=np.int32)
+        self._peaks.take(self._at_rate(mono, sample_rate))
+        self._find_silence(samples, begin, sample_rate)
+        self._clipping.take(samples)
+        if (sample_rate, samples.shape[1]) == (self.sample_rate, self.channels):
+            self._take_fingerprint(samples)
+
+    def result(self, lost: int) -> Measured:
+        duration = self._seconds()
+        peaks, samples_per_point = self._peaks.finish()
+        true_peak = self._loudness.true_peak()
+        return Measured(
+            duration=duration,
+            sample_rate=self.sample_rate,
+            channels=self.channels,
+            samples=round(duration * self.sample_rate),
+            loudness_lufs=self._loudness.integrated(),
+            true_peak_dbtp=20 * math.log10(true_peak) if true_peak else None,
+            sample_peak=self._peak / FULL_SCALE,
+            silence_start_s=duration if self._first_loud is None else self._first_loud,
+            silence_end_s=duration if self._first_loud is None else max(0.0, duration - self._last_loud),
+            clipped_samples=self._clipping.finish(),
+            peaks=peaks,
+            samples_per_point=samples_per_point,
+            fingerprint=self._fingerprinter.finish() if self._fingerprinter else None,
+            lost_samples=max(0, lost),
+        )
+
+    def _take_fingerprint(self, samples: NDArray[np.int16]) -> None:
+        if self._fingerprinter and not self._fingerprinter.is_full:
+            loud = np.clip(samples.astype(np.int32) * HEADROOM, -32768, 32767).astype(np.int16)
+            self._fingerprinter.feed(loud.tobytes())
+
+    def _seconds(self) -> float:
+        return sum(count / rate for rate, count in self._played.items())
+
+    def _cut(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Take away what an encoder put before and after the music."""
+        here, self._position = self._position, self._position + len(samples)
+        for start, end in reversed(self._cuts):
+            low, high = max(0, start - here), min(len(samples), end - here)
+            if low < high:
+                samples = np.concatenate((samples[:low], samples[high:]))
+        return samples
+
+    def _at_rate(self, mono: NDArray[np.int32], sample_rate: int) -> NDArray[np.int32]:
+        """The same at the rate of the beginning, by leaving samples out or repeating them."""
+        if sample_rate == self.sample_rate:
+            return mono
+        count = max(1, len(mono) * self.sample_rate // sample_rate)
+        return mono[np.arange(count) * len(mono) // count]
+
+    def _find_silence(self, samples: NDArray[np.int16], begin: float, sample_rate: int) -> None:
+        low, high = int(samples.min()), int(samples.max())
+        self._peak = max(self._peak, high, -low)
+        threshold = int(FULL_SCALE * 10 ** (SILENCE_DBFS / 20))
+        if max(high, -low) <= threshold:
+            return
+        is_loud = np.any((samples > threshold) | (samples < -threshold), axis=1)
+        if self._first_loud is None:
+            self._first_loud = begin + int(is_loud.argmax()) / sample_rate
+        self._last_loud = begin + (len(is_loud) - int(is_loud[::-1].argmax())) / sample_rate
+
+
+def _cuts(survey: _Survey) -> list[tuple[int, int]]:
+    """Which samples are not played: the encoder's delay, and its padding if the frames it belongs to are all there."""
+    info, frames = survey.info, survey.frames.total()
+    if info is None or info.delay is None or info.padding is None or not info.frames or survey.is_info_displaced:
+        return []
+    assert survey.first is not None
+    samples = survey.first.stream.samples
+    front, back = info.delay + DECODER_DELAY, max(0, info.padding - DECODER_DELAY)
+    end = info.frames * samples
+    if info.frames > frames:
+        back = 0
+    if front + back >= frames * samples:
+        return []
+    return [(0, front), (end - back, end)] if back else [(0, front)]
+
+
+class _Loudness:
+    """EBU R128: a meter for each kind of run, and one result."""
+
+    def __init__(self, *, is_long: bool) -> None:
+        self._mode = MeasurementMode.MODE_I | MeasurementMode.MODE_TRUE_PEAK
+        if is_long:
+            self._mode |= MeasurementMode.MODE_HISTOGRAM
+        self._states: dict[tuple[int, int], R128State] = {}
+
+    def take(self, samples: NDArray[np.int16], sample_rate: int) -> None:
+        kind = sample_rate, samples.shape[1]
+        if kind not in self._states:
+            self._states[kind] = R128State(samples.shape[1], sample_rate, self._mode)
+        floats = samples.astype(np.float32).ravel()
+        floats *= 1 / FULL_SCALE
+        self._states[kind].add_frames(floats, len(samples))
+
+    def integrated(self) -> float | None:
+        loudness = float(pyebur128.get_loudness_global_multiple(list(self._states.values())))
+        return loudness if math.isfinite(loudness) else None
+
+    def true_peak(self) -> float:
+        return max(
+            float(pyebur128.get_true_peak(state, channel))
+            for (_, channels), state in self._states.items()
+            for channel in range(channels)
+        )
+
+
+class _Clipping:
+    """Counts samples at full scale in runs of at least `CLIPPED_RUN`, channel by channel."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._open: dict[int, int] = {}  # by channel, the run at the end of what was taken
+
+    def take(self, samples: NDArray[np.int16]) -> None:
+        is_full: NDArray[np.bool_] = np.logical_or(samples >= FULL_SCALE, samples <= -FULL_SCALE)
+        if not self._open and not is_full.any():
+            return
+        for channel in range(samples.shape[1]):
+            edges = np.flatnonzero(np.diff(is_full[:, channel].astype(np.int8), prepend=0, append=0))
+            lengths = (edges[1:] - edges[:-1])[::2]
+            before = self._open.pop(channel, 0)
+            if before and is_full[0, channel]:
+                lengths[0] += before
+            elif before >= CLIPPED_RUN:
+                self._count += before
+            if is_full[-1, channel]:
+                self._open[channel] = int(lengths[-1])
+                lengths = lengths[:-1]
+            self._count += int(lengths[lengths >= CLIPPED_RUN].sum())
+
+    def finish(self) -> int:
+        return self._count + sum(run for run in self._open.values() if run >= CLIPPED_RUN)
+
+
+class _Peaks:
+    """Minimum and maximum of every stretch; whenever there are too many of them, neighbours become one."""
+
+    def __init__(self) -> None:
+        self._group = 1  # of stretches of `FINEST` samples in one point
+        self._points = np.empty((0, 2), np.int32)
+        self._stretches = np.empty((0, 2), np.int32)  # not yet a point
+        self._samples = np.empty(0, np.int32)  # not yet a stretch
+
+    def take(self, mono: NDArray[np.int32]) -> None:
+        """Take the sums of two channels."""
+        samples = np.concatenate((self._samples, mono))
+        whole = len(samples) // FINEST * FINEST
+        self._samples = samples[whole:]
+        self._stretches = np.concatenate((self._stretches, _extremes(samples[:whole].reshape(-1, FINEST, 1))))
+        self._gather()
+
+    def finish(self) -> tuple[bytes, int]:
+        if len(self._samples):
+            self._stretches = np.concatenate((self._stretches, _extremes(self._samples.reshape(1, -1, 1))))
+            self._gather()
+        points = self._points
+        if len(self._stretches):
+            if len(points) == MOST:
+                self._halve()
+            points = np.concatenate((self._points, _extremes(self._stretches[None])))
+        scaled = np.rint(points * (64 / FULL_SCALE)).clip(-128, 127).astype(np.int8)
+        return scaled.tobytes(), FINEST * self._group
+
+    def _gather(self) -> None:
+        while len(self._stretches) >= self._group:
+            whole = len(self._stretches) // self._group * self._group
+            whole = min(whole, (MOST - len(self._points)) * self._group)
+            groups = self._stretches[:whole].reshape(-1, self._group, 2)
+            self._stretches = self._stretches[whole:]
+            self._points = np.concatenate((self._points, _extremes(groups)))
+            if len(self._points) == MOST and len(self._stretches):
+                self._halve()
+
+    def _halve(self) -> None:
+        self._points = _extremes(self._points.reshape(-1, 2, 2))
+        self._group *= 2
+
+
+def _extremes(groups: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Of groups of pairs, or of single samples, the minimum of all first and the maximum of all last ones."""
+    return np.stack((groups[:, :, 0].min(axis=1), groups[:, :, -1].max(axis=1)), axis=1)
