@@ -18,8 +18,11 @@ def refuse_content_encoding(request: web.Request) -> None:
 
 
 def break_off(request: web.Request) -> None:
-    """Make the body of a request end now, as if its client had gone; what it delivered can still be read."""
-    if request.transport is not None:
+    """Make the body of a request end now, as if its client had gone; what it delivered can still be read.
+
+    A body of which everything has come ends by itself, and its client waits for the answer.
+    """
+    if request.transport is not None and not request.content.is_eof():
         request.transport.abort()
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import sqlite3
+import threading
+import time
 from base64 import b64encode
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ import google_crc32c
 import pytest
 
 from service.catalogue import users
+from service.storage.local import LocalBlobs
 
 TUS = {"Tus-Resumable": "1.0.0"}
 TYPE = {"Content-Type": "application/offset+octet-stream"}
@@ -716,6 +719,25 @@ async def test_a_method_may_be_overridden(client, headers, begin, song, only_tra
     await only_track()
     assert (await client.get(path, headers={**headers, "X-HTTP-Method-Override": "DELETE"})).status == 204
     assert (await client.head(path, headers=headers)).status == 404
+
+
+async def test_asking_ends_nobody_who_waits_for_the_last_answer(begin, patch, head, song, monkeypatch):
+    adopt = LocalBlobs.adopt
+    is_ending = threading.Event()
+
+    def adopt_slowly(*arguments):
+        is_ending.set()
+        time.sleep(0.3)
+        adopt(*arguments)
+
+    monkeypatch.setattr(LocalBlobs, "adopt", adopt_slowly)
+    path = await begin(len(song))
+    running = asyncio.create_task(patch(path, 0, song))
+    await asyncio.to_thread(is_ending.wait, 5)
+    seen = await head(path)
+    assert seen.headers["Upload-Offset"] == str(len(song))
+    assert (await running).status == 204
+    assert seen.headers["Content-Location"] == running.result().headers["Content-Location"]
 
 
 @pytest.mark.parametrize("method", ["PUT", "TRACE", "", "post", "__init__", "request", "_answer"])
