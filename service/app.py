@@ -14,11 +14,28 @@ from aiohttp_request_id_logging import REQUEST_ID_KEY, RequestIdMiddleware, noop
 from service.accounts.accounts import Accounts
 from service.catalogue.database import Database
 from service.catalogue.migrations import migrate
+from service.jobs.analyse import Analyst
+from service.jobs.runner import Runner
 from service.jobs.sweep import Sweeper, sweep_for_ever
-from service.keys import ACCOUNTS, BLOBS, DATABASE, DRAIN, INTAKE, METRICS, OPEN_BLOBS, PAGES, SETTINGS, STARTED
+from service.keys import (
+    ACCOUNTS,
+    BLOBS,
+    COVERS,
+    DATABASE,
+    DRAIN,
+    INTAKE,
+    JOBS,
+    METRICS,
+    OPEN_BLOBS,
+    PAGES,
+    SERVED,
+    SETTINGS,
+    STARTED,
+)
 from service.metrics import Metrics
 from service.routes import add_routes
 from service.settings import Settings
+from service.storage.covers import LocalCovers
 from service.storage.local import LocalBlobs
 from service.storage.spool import Spool
 from service.uploads.intake import Intake
@@ -78,6 +95,7 @@ def build_app(settings: Settings) -> web.Application:
     app.on_response_prepare.append(add_tus_fields)
     app.cleanup_ctx.append(_storage)
     app.cleanup_ctx.append(audio_context)
+    app.cleanup_ctx.append(_jobs)
     app.cleanup_ctx.append(_sweep)
     app.cleanup_ctx.append(_measure_event_loop)
     add_routes(app)
@@ -109,8 +127,17 @@ async def _storage(app: web.Application) -> AsyncIterator[None]:
         password = await accounts.ensure_admin(settings.admin_password)
         if password is not None:
             print(f"Created the user admin with the password {password} (shown only this once).", flush=True)  # noqa: T201
-        intake = Intake(database, spool, blobs, settings, app[METRICS], boot_id=boot_id)
-        app[DATABASE], app[BLOBS], app[ACCOUNTS], app[INTAKE] = database, blobs, accounts, intake
+        covers = LocalCovers(settings.data_dir / "covers")
+        runner = Runner(
+            database,
+            Analyst(database, blobs, covers),
+            app[METRICS],
+            processes=settings.analyse_processes,
+            changed=lambda user_id, track_id: app[SERVED].forget(user_id, track_id),
+        )
+        intake = Intake(database, spool, blobs, settings, app[METRICS], boot_id=boot_id, on_track=runner.wake)
+        app[DATABASE], app[BLOBS], app[COVERS], app[ACCOUNTS] = database, blobs, covers, accounts
+        app[INTAKE], app[JOBS] = intake, runner
         try:
             yield
         finally:
@@ -135,12 +162,19 @@ def read_boot_id() -> str:
     return f"boot-{int(time.time() - time.monotonic())}"
 
 
+async def _jobs(app: web.Application) -> AsyncIterator[None]:
+    await app[JOBS].start()
+    yield
+    await app[JOBS].close()
+
+
 async def _sweep(app: web.Application) -> AsyncIterator[None]:
     sweeper = Sweeper(
         app[DATABASE],
         app[BLOBS],
         trash_days=app[SETTINGS].trash_days,
         session_idle_days=app[SETTINGS].session_idle_days,
+        covers=app[COVERS],
         open_blobs=app[OPEN_BLOBS],
         intake=app[INTAKE],
     )

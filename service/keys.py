@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from service.accounts.permissions import Identity
     from service.catalogue.database import Database
     from service.catalogue.recent import RecentTracks
+    from service.jobs.runner import Runner
     from service.metrics import Metrics
     from service.settings import Settings
+    from service.storage.covers import LocalCovers
     from service.storage.local import LocalBlobs
     from service.storage.open_blobs import OpenBlobs
     from service.uploads.intake import Intake
@@ -24,6 +26,8 @@ DATABASE: "web.AppKey[Database]" = web.AppKey("database")
 ACCOUNTS: "web.AppKey[Accounts]" = web.AppKey("accounts")
 INTAKE: "web.AppKey[Intake]" = web.AppKey("intake")
 BLOBS: "web.AppKey[LocalBlobs]" = web.AppKey("blobs")
+COVERS: "web.AppKey[LocalCovers]" = web.AppKey("covers")
+JOBS: "web.AppKey[Runner]" = web.AppKey("jobs")
 OPEN_BLOBS: "web.AppKey[OpenBlobs]" = web.AppKey("open_blobs")
 SERVED: "web.AppKey[RecentTracks[Served]]" = web.AppKey("served")
 METRICS: "web.AppKey[Metrics]" = web.AppKey("metrics")

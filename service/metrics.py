@@ -32,6 +32,17 @@ class Metrics:
             "Longest time the event loop was late in the last minute",
             registry=self.registry,
         )
+        self.jobs = Counter("yarrr_jobs", "Jobs that ended, by how", ["kind", "outcome"], registry=self.registry)
+        self.job_seconds = Histogram(
+            "yarrr_job_seconds",
+            "Time one attempt at a job took",
+            ["kind"],
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+            registry=self.registry,
+        )
+        self.queued_jobs = Gauge(
+            "yarrr_queued_jobs", "Jobs that wait, run or have failed", ["kind", "state"], registry=self.registry
+        )
         self.storage_failures = Counter(
             "yarrr_storage_failures", "Writes or flushes the disk refused", registry=self.registry
         )
@@ -46,6 +57,11 @@ class Metrics:
         counter, histogram = series
         counter.inc()
         histogram.observe(seconds)
+
+    def note_job(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count one attempt at a job: done, postponed or failed."""
+        self.jobs.labels(kind, outcome).inc()
+        self.job_seconds.labels(kind).observe(seconds)
 
     def text(self) -> bytes:
         """The text exposition format of Prometheus."""

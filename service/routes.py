@@ -5,6 +5,7 @@ from aiohttp import web
 from service.keys import SETTINGS
 from service.views import (
     audio,
+    cover,
     docs,
     drafts,
     health,
@@ -12,6 +13,7 @@ from service.views import (
     me,
     pages,
     proxy,
+    report,
     sessions,
     spool,
     static,
@@ -35,6 +37,8 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/uploads/{upload_id}", uploads.Upload, expect_handler=expectation(uploads.judge_expected))
     router.add_view("/tracks/{track_id}", tracks.Track)
     router.add_view("/tracks/{track_id}/restore", tracks.Restore)
+    router.add_view("/tracks/{track_id}/cover", cover.Cover)
+    router.add_view("/tracks/{track_id}/report", report.Report)
     router.add_view("/login", login.Login)
     router.add_view("/logout", login.Logout)
     router.add_view("/me", me.Me)

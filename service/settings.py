@@ -67,6 +67,9 @@ class Settings:
         "str",
         validate=OneOf(["full", "relaxed"]),
     )
+    analyse_processes: int = setting(
+        1, "Processes that decode tracks after their upload; 0 leaves them as they are", validate=NOT_NEGATIVE
+    )
     trash_days: float = setting(7.0, "Days a deleted track can be restored", "float", validate=NOT_NEGATIVE)
     login_attempts_per_minute: int = setting(10, "Login tries per name and address", validate=POSITIVE)
     argon2_memory_kib: int = setting(19_456, "Memory of one Argon2id hash", validate=Range(min=8_192, max=4 << 20))

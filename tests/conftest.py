@@ -43,6 +43,7 @@ def settings(tmp_path: Path) -> Settings:
         argon2_memory_kib=8192,
         free_space_reserve_bytes=0,
         login_attempts_per_minute=1000,
+        analyse_processes=0,
     )
 
 

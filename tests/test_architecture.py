@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jobs": {"uploads", "audio", "catalogue", "storage", *BASE},
     # what answers
     "web": {"accounts", "keys", *BASE},
-    "views": {"web", "wire", "schemas", "uploads", "accounts", "catalogue", "storage", "keys", *BASE},
+    "views": {"web", "wire", "schemas", "uploads", "audio", "accounts", "catalogue", "storage", "keys", *BASE},
     "routes": {"views", "web", "keys", *BASE},
     # what holds it together; keys only name types
     "keys": {"accounts", "catalogue", "storage", "uploads", "jobs", "views", "web", *BASE},

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from service.catalogue.database import Database
 
 KINDS = ("describe", "measure")
-"""In this order when both wait: the first is short, and people wait for it."""
+"""To read what a file says, which is short and waited for; to decode it, which is not."""
+
+STATES = ("waiting", "running", "failed")
+MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,10 @@ class Job:
     key: str
     size: int
     duration: float
+
+    @property
+    def is_last_attempt(self) -> bool:
+        return self.attempts >= MAX_ATTEMPTS
 
 
 def queue(connection: sqlite3.Connection, kind: str, track_ids: Iterable[str], *, now: int) -> None:
@@ -46,28 +53,17 @@ def queue_all(connection: sqlite3.Connection, *, now: int) -> int:
     return len(track_ids)
 
 
-def take(connection: sqlite3.Connection, *, now: int) -> Job | None:
-    """The next job that is due, which runs from now on."""
-    row = (
-        connection.execute(
-            """
+def take(connection: sqlite3.Connection, kind: str, *, now: int) -> Job | None:
+    """The next job of that kind that is due, which runs from now on."""
+    row = connection.execute(
+        """
         SELECT job_id, kind, attempts + 1, track_id, user_id, key, size, duration
         FROM jobs INDEXED BY jobs_waiting JOIN tracks USING (track_id)
-        WHERE jobs.state = 'waiting' AND kind = 'describe' AND due_at <= :now
+        WHERE jobs.state = 'waiting' AND kind = ? AND due_at <= ?
         ORDER BY due_at, job_id LIMIT 1
         """,
-            {"now": now},
-        ).fetchone()
-        or connection.execute(
-            """
-        SELECT job_id, kind, attempts + 1, track_id, user_id, key, size, duration
-        FROM jobs INDEXED BY jobs_waiting JOIN tracks USING (track_id)
-        WHERE jobs.state = 'waiting' AND kind = 'measure' AND due_at <= :now
-        ORDER BY due_at, job_id LIMIT 1
-        """,
-            {"now": now},
-        ).fetchone()
-    )
+        (kind, now),
+    ).fetchone()
     if row is None:
         return None
     job = Job(*row)
@@ -103,21 +99,22 @@ def put_back(connection: sqlite3.Connection, job: Job) -> None:
     )
 
 
+def list_problems(connection: sqlite3.Connection, track_id: str) -> dict[str, str]:
+    """Why jobs of the track failed, by kind."""
+    rows = connection.execute(
+        "SELECT kind, problem FROM jobs WHERE track_id = ? AND state = 'failed'", (track_id,)
+    ).fetchall()
+    return {row[0]: row[1] for row in rows}
+
+
 def put_all_back(connection: sqlite3.Connection) -> int:
     """What ran when the process died waits again, and its attempt counts: it may have been the reason. How many."""
     return connection.execute("UPDATE jobs SET state = 'waiting' WHERE state = 'running'").rowcount
 
 
-async def next_due_at(database: Database) -> int | None:
-    """When the next job is due; None when none waits."""
-    row = await database.find(
-        """
-        SELECT min(due_at) FROM (
-            SELECT min(due_at) AS due_at FROM jobs WHERE state = 'waiting' AND kind = 'describe'
-            UNION ALL SELECT min(due_at) FROM jobs WHERE state = 'waiting' AND kind = 'measure'
-        )
-        """
-    )
+async def next_due_at(database: Database, kind: str) -> int | None:
+    """When the next job of that kind is due; None when none waits."""
+    row = await database.find("SELECT min(due_at) FROM jobs WHERE state = 'waiting' AND kind = ?", (kind,))
     return row[0] if row else None
 
 

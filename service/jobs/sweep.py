@@ -1,4 +1,4 @@
-"""Removes what has had its time: uploads, sessions, tracks long in the trash, and blobs that no track has.
+"""Removes what has had its time: uploads, sessions, tracks long in the trash, blobs and covers that no track has.
 
 An unfinished upload is ended when its time is over, unless somebody is writing to it; one that ended before, and only
 answered questions since, is forgotten.
@@ -15,11 +15,15 @@ from functools import partial
 from service.catalogue import blobs as blob_rows
 from service.catalogue import clock, sessions, tracks, uploads
 from service.catalogue.database import Database
+from service.storage.covers import LocalCovers
 from service.storage.local import LocalBlobs
 from service.storage.open_blobs import OpenBlobs
 from service.uploads.intake import Intake
 
 logger = logging.getLogger(__name__)
+
+COVER_GRACE = clock.DAY // 24
+"""Pictures younger than that stay, whoever shows them."""
 
 BATCH = 200
 """How much one transaction or one thread job does, so that uploads never wait long behind a sweep."""
@@ -31,6 +35,7 @@ class Swept:
 
     tracks: int = 0
     blobs: int = 0
+    covers: int = 0
     uploads: int = 0
     forgotten: int = 0
     sessions: int = 0
@@ -46,11 +51,13 @@ class Sweeper:
         *,
         trash_days: float,
         session_idle_days: float,
+        covers: LocalCovers | None = None,
         open_blobs: OpenBlobs | None = None,
         intake: Intake | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._covers = covers
         self._open_blobs = open_blobs
         self._intake = intake
         self._trash_days = trash_days
@@ -66,6 +73,8 @@ class Sweeper:
         swept.sessions = await self._database.write(over)
         swept.tracks = await self._purge_trash(now - int(self._trash_days * clock.DAY))
         swept.blobs = await self._delete_blobs()
+        if self._covers is not None:
+            swept.covers = await self._delete_covers(self._covers, now - COVER_GRACE)
         return swept
 
     async def _expire(self, intake: Intake, now: int, swept: Swept) -> None:
@@ -98,6 +107,15 @@ class Sweeper:
             await self._database.write(partial(blob_rows.forget, keys=gone))
             count += len(gone)
         return count
+
+    async def _delete_covers(self, covers: LocalCovers, created_before: int) -> int:
+        async with covers.lock:
+            digests = await self._database.write(
+                partial(tracks.forget_covers, created_before=created_before, limit=BATCH)
+            )
+            for digest in digests:
+                await asyncio.to_thread(covers.delete, digest)
+        return len(digests)
 
     def _unlink(self, keys: list[str]) -> list[str]:
         gone = []

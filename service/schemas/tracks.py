@@ -148,7 +148,12 @@ def dump_track(row: sqlite3.Row) -> dict[str, Any]:
 
 def cover_url(track_id: str, digest: bytes | None) -> str | None:
     """Where the cover is: another address for another picture, so that it can be kept for ever."""
-    return f"/tracks/{track_id}/cover?v={digest.hex()[:16]}" if digest else None
+    return f"/tracks/{track_id}/cover?v={cover_version(digest)}" if digest else None
+
+
+def cover_version(digest: bytes) -> str:
+    """What tells one picture from another."""
+    return digest.hex()[:16]
 
 
 def track_etag(row: sqlite3.Row) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -50,13 +50,19 @@ class Appending:
     """
 
     def __init__(
-        self, database: Database, spool: Spool, blobs: LocalBlobs, settings: Settings, metrics: Metrics
+        self,
+        database: Database,
+        spool: Spool,
+        blobs: LocalBlobs,
+        settings: Settings,
+        metrics: Metrics,
+        on_track: Callable[[], None],
     ) -> None:
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
         self.running = Running(per_user=settings.max_running_uploads_per_user, overall=settings.max_running_uploads)
         self.free_space = FreeSpace(spool, settings.free_space_reserve_bytes)
         self.health = DiskHealth()
-        self.ends = Ends(database, blobs, settings, metrics, self.health, self.pool)
+        self.ends = Ends(database, blobs, settings, metrics, self.health, self.pool, on_track)
         self._database = database
         self._spool = spool
         self._settings = settings

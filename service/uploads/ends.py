@@ -64,6 +64,7 @@ class Ends:
         metrics: Metrics,
         health: DiskHealth,
         pool: Executor,
+        on_track: Callable[[], None],
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -71,6 +72,7 @@ class Ends:
         self._metrics = metrics
         self._health = health
         self._pool = pool
+        self._on_track = on_track
 
     async def finish(self, append: Append, writer: Writer, partials: Collection[str] = ()) -> sqlite3.Row:
         """All bytes are in: verdict, durable, blob, transaction. The track's row is the receipt.
@@ -91,6 +93,7 @@ class Ends:
             )
         )
         self._metrics.uploads.labels("finished").inc()
+        self._on_track()
         return row if row["key"] == upload.upload_id else await self._see_to_shared_bytes(row, upload)
 
     async def _see_to_shared_bytes(self, row: sqlite3.Row, upload: Upload) -> sqlite3.Row:

@@ -48,7 +48,7 @@ MAX_TITLE_CHARACTERS = 255
 
 
 class Intake:
-    """How bytes become a track. One per app."""
+    """How bytes become a track. One per app; `on_track` is called when there is a new one."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Intake:
         metrics: Metrics,
         *,
         boot_id: str,
+        on_track: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._spool = spool
@@ -66,7 +67,7 @@ class Intake:
         self._settings = settings
         self._boot_id = boot_id
         self._locks = Locks()
-        self._appending = Appending(database, spool, blobs, settings, metrics)
+        self._appending = Appending(database, spool, blobs, settings, metrics, on_track)
 
     def admit(self, user_id: str, length: int | None) -> None:
         """Say no early: what can be known before the first byte.

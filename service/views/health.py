@@ -7,7 +7,7 @@ from aiohttp import web
 
 from service.catalogue import users
 from service.errors import StorageFailed
-from service.keys import DATABASE, DRAIN, INTAKE, METRICS, SETTINGS
+from service.keys import DATABASE, DRAIN, INTAKE, JOBS, METRICS, SETTINGS
 from service.metrics import CONTENT_TYPE
 from service.web.forwarded import client_address, is_forwarded
 from service.web.identity import require
@@ -56,6 +56,7 @@ class Metrics(web.View):
     async def get(self) -> web.Response:
         if not (self.request.app[SETTINGS].metrics_public or self._is_local()):
             await require(self.request, "admin")
+        await self.request.app[JOBS].note_queue()
         body = self.request.app[METRICS].text()
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE, **NO_STORE})
 

@@ -118,16 +118,22 @@ def _answer(request: web.Request, page: Listed) -> web.Response:
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
+def checked(request: web.Request, *, needs_match: bool = False) -> tracks.Check:
+    """A check that If-Match lets the track be changed."""
+
+    def check(row: sqlite3.Row) -> None:
+        is_equal = partial(is_version_of, row=row)
+        check_match(request.headers, track_etag(row), is_required=needs_match, is_equal=is_equal)
+
+    return check
+
+
 async def _write(
     request: web.Request, identity: Identity, change: Callable[..., sqlite3.Row], *, needs_match: bool = False
 ) -> sqlite3.Row:
     """Change the track that the URL names, if If-Match lets it; its row then."""
 
-    def check(row: sqlite3.Row) -> None:
-        check_match(
-            request.headers, track_etag(row), is_required=needs_match, is_equal=partial(is_version_of, row=row)
-        )
-
+    check = checked(request, needs_match=needs_match)
     track_id, now = _track_id(request), clock.now()
     try:
         return await request.app[DATABASE].write(

@@ -10,8 +10,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from marshmallow import Schema, ValidationError
 
-from service.errors import BodyTimeout, Invalid, MalformedBody, UnsupportedMediaType
+from service.errors import BodyTimeout, Invalid, MalformedBody, TooLarge, UnsupportedMediaType
 from service.keys import SETTINGS
+from service.web.body import RequestBody, refuse_content_encoding
 
 NO_STORE = {"Cache-Control": "no-store"}
 """For answers about the moment, or with secrets."""
@@ -42,6 +43,28 @@ async def load(
         return dict(schema.load(data))
     except ValidationError as error:
         raise Invalid(errors=pointers(error.messages)) from None
+
+
+async def load_bytes(request: web.Request, max_bytes: int, *, types: tuple[str, ...]) -> bytes:
+    """The body as it is, if it is of one of these media types.
+
+    Raises:
+        UnsupportedMediaType: another Content-Type.
+        TooLarge: it has more than `max_bytes`.
+        BodyTimeout, ClientGone: the network failed.
+    """
+    if request.content_type not in types:
+        raise UnsupportedMediaType(f"Send {' or '.join(types)}.", accepted=list(types))
+    refuse_content_encoding(request)
+    content = RequestBody(request, request.app[SETTINGS].body_idle_timeout_s)
+    data = bytearray()
+    if (request.content_length or 0) > max_bytes:
+        raise TooLarge("The body is too large.", limit_bytes=max_bytes)
+    while chunk := await content.read():
+        data += chunk
+        if len(data) > max_bytes:
+            raise TooLarge("The body is too large.", limit_bytes=max_bytes)
+    return bytes(data)
 
 
 async def _json(request: web.Request) -> Any:

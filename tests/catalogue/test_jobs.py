@@ -28,63 +28,59 @@ async def tracks(write):
     return [(await write(add_track, number))["track_id"] for number in range(3)]
 
 
-async def test_what_is_short_and_waited_for_comes_first(write, tracks):
+async def test_what_is_due_first_comes_first(write, tracks):
     await write(jobs.queue, "measure", tracks[:1], now=1)
     await write(jobs.queue, "describe", tracks[1:2], now=3)
     await write(jobs.queue, "describe", tracks[2:], now=2)
-    taken = [await write(jobs.take, now=5) for _ in range(4)]
-    assert [(job.kind, job.track_id) for job in taken[:3]] == [
-        ("describe", tracks[2]),
-        ("describe", tracks[1]),
-        ("measure", tracks[0]),
-    ]
-    assert taken[3] is None
+    taken = [await write(jobs.take, "describe", now=5) for _ in range(3)]
+    assert [job and job.track_id for job in taken] == [tracks[2], tracks[1], None]
+    assert (await write(jobs.take, "measure", now=5)).track_id == tracks[0]
 
 
 async def test_a_job_is_not_taken_before_it_is_due(write, database, tracks):
-    assert await jobs.next_due_at(database) is None
+    assert await jobs.next_due_at(database, "measure") is None
     await write(jobs.queue, "measure", tracks[:1], now=10)
-    assert await write(jobs.take, now=9) is None
-    assert await jobs.next_due_at(database) == 10
-    job = await write(jobs.take, now=10)
-    assert await jobs.next_due_at(database) is None
+    assert await write(jobs.take, "measure", now=9) is None
+    assert await jobs.next_due_at(database, "measure") == 10
+    job = await write(jobs.take, "measure", now=10)
+    assert await jobs.next_due_at(database, "measure") is None
     await write(jobs.postpone, job, due_at=20, problem="later")
-    assert await write(jobs.take, now=19) is None
-    assert (await write(jobs.take, now=20)).attempts == 2
+    assert await write(jobs.take, "measure", now=19) is None
+    assert (await write(jobs.take, "measure", now=20)).attempts == 2
 
 
 async def test_a_job_that_is_done_leaves_nothing(write, database, tracks):
     await write(jobs.queue, "describe", tracks[:1], now=0)
-    await write(jobs.done, await write(jobs.take, now=0))
+    await write(jobs.done, await write(jobs.take, "describe", now=0))
     assert await jobs.counts(database) == {}
 
 
 async def test_a_job_queued_again_while_it_runs_runs_again(write, database, tracks):
     await write(jobs.queue, "describe", tracks[:1], now=0)
-    job = await write(jobs.take, now=0)
+    job = await write(jobs.take, "describe", now=0)
     await write(jobs.queue, "describe", tracks[:1], now=1)
     await write(jobs.done, job)
     await write(jobs.fail, job, problem="of the first run")
     assert await jobs.counts(database) == {("describe", "waiting"): 1}
-    assert (await write(jobs.take, now=1)).attempts == 1
+    assert (await write(jobs.take, "describe", now=1)).attempts == 1
 
 
 async def test_a_failed_job_stays_with_its_reason_until_it_is_queued_again(write, database, tracks):
     await write(jobs.queue, "describe", tracks[:1], now=0)
-    await write(jobs.fail, await write(jobs.take, now=0), problem="too much")
+    await write(jobs.fail, await write(jobs.take, "describe", now=0), problem="too much")
     (row,) = await jobs.list_jobs(database, 10)
     assert (row["state"], row["problem"], row["filename"]) == ("failed", "too much", "song 0.mp3")
-    assert await write(jobs.take, now=9) is None
+    assert await write(jobs.take, "describe", now=9) is None
     assert await write(jobs.queue_all, now=9) == 3
-    assert (await write(jobs.take, now=9)).track_id == tracks[0]
+    assert (await write(jobs.take, "describe", now=9)).track_id == tracks[0]
 
 
 async def test_a_crash_of_the_process_counts_as_an_attempt_and_a_shutdown_does_not(write, tracks):
     await write(jobs.queue, "describe", tracks[:1], now=0)
-    await write(jobs.put_back, await write(jobs.take, now=0))
-    await write(jobs.take, now=0)
+    await write(jobs.put_back, await write(jobs.take, "describe", now=0))
+    await write(jobs.take, "describe", now=0)
     assert await write(jobs.put_all_back) == 1
-    assert (await write(jobs.take, now=0)).attempts == 2
+    assert (await write(jobs.take, "describe", now=0)).attempts == 2
 
 
 async def test_jobs_go_with_their_track(write, database, tracks):

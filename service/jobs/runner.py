@@ -1,0 +1,205 @@
+"""Runs jobs: takes each from its table, lets it be done, and sees to it when that fails.
+
+There is a lane for each kind, with a process of its own, so that a long one never keeps a short one waiting.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from service.catalogue import clock, jobs, tracks
+from service.catalogue.database import Database
+from service.catalogue.jobs import Job
+from service.catalogue.tracks import Cover, Description
+from service.errors import NotAPicture, Overloaded, StorageFailed
+from service.jobs.analyse import Analyst
+from service.jobs.worker import Died, Unreadable, Worker
+from service.metrics import Metrics
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_S = (2, 30)
+"""After the first attempt, after the second."""
+
+POLL_S = 5.0
+"""Somebody else may have queued jobs: a command beside the service."""
+
+IDLE_S = 20.0
+"""After so long without a job the process of a lane ends, and its memory is free."""
+
+DRAIN_S = 5.0
+RETRY_AFTER_S = 5
+FAILURE_PAUSE_S = 5.0
+
+
+class Runner:
+    """The lanes of an app. `changed` hears of each track (user id, track id) that a job has changed."""
+
+    def __init__(
+        self,
+        database: Database,
+        analyst: Analyst,
+        metrics: Metrics,
+        *,
+        processes: int,
+        changed: Callable[[str, str], None] = lambda _user_id, _track_id: None,
+    ) -> None:
+        self._database = database
+        self._analyst = analyst
+        self._metrics = metrics
+        self._changed = changed
+        self._work: dict[str, Callable[[Job, Worker], Awaitable[None]]] = {
+            "describe": analyst.describe,
+            "measure": analyst.measure,
+        }
+        self._kinds = ["describe", *["measure"] * processes] if processes else []
+        self._lanes: list[asyncio.Task[None]] = []
+        self._wakes = {kind: asyncio.Event() for kind in jobs.KINDS}
+        self._is_stopping = False
+        self._renderer = Worker()
+        self._rendering = asyncio.Lock()
+
+    def wake(self) -> None:
+        """There is a new track."""
+        self._wakes["describe"].set()
+
+    async def start(self) -> None:
+        """Begin, with what a crash has left."""
+        if left := await self._database.write(jobs.put_all_back):
+            logger.info("%d jobs had been running when the service ended; they run again", left)
+        self._lanes = [asyncio.create_task(self._lane(kind)) for kind in self._kinds]
+
+    async def run_all(self) -> None:
+        """Do what is due, and what that queues, until nothing is."""
+        for kind in jobs.KINDS:
+            worker = Worker()
+            try:
+                while (job := await self._take(kind)) is not None:
+                    await self._do(job, worker)
+            finally:
+                await worker.close()
+
+    async def close(self) -> None:
+        """Let the jobs that run come to their end for a moment; those that do not are put back."""
+        self._is_stopping = True
+        for wake in self._wakes.values():
+            wake.set()
+        if self._lanes:
+            _, late = await asyncio.wait(self._lanes, timeout=DRAIN_S)
+            for lane in late:
+                lane.cancel()
+            await asyncio.gather(*self._lanes, return_exceptions=True)
+        await self._renderer.close()
+
+    async def note_queue(self) -> None:
+        """Bring the metrics of the queue up to date."""
+        counts = await jobs.counts(self._database)
+        for kind in jobs.KINDS:
+            for state in jobs.STATES:
+                self._metrics.queued_jobs.labels(kind, state).set(counts.get((kind, state), 0))
+
+    async def render(self, picture: bytes, commit: Callable[[Cover], Awaitable[T]]) -> T:
+        """Render a picture and `commit` it to a track; what that returns.
+
+        Raises:
+            NotAPicture: it cannot be shown; nothing was committed.
+            Overloaded: the process that looks at it cannot be had.
+        """
+        async with self._rendering:
+            try:
+                return await self._analyst.render(picture, self._renderer, commit)
+            except Unreadable as error:
+                raise NotAPicture(str(error)) from None
+            except Died as error:
+                raise Overloaded(str(error), retry_after=RETRY_AFTER_S) from error
+            finally:
+                await self._renderer.close()
+
+    async def _lane(self, kind: str) -> None:
+        worker = Worker()
+        try:
+            while not self._is_stopping:
+                try:
+                    job = await self._take(kind)
+                    if job is None:
+                        await self._rest(kind, worker)
+                    else:
+                        await self._do(job, worker)
+                except StorageFailed as error:
+                    logger.error("jobs have to wait: %s", error)
+                    await asyncio.sleep(FAILURE_PAUSE_S)
+        finally:
+            await worker.close()
+
+    async def _take(self, kind: str) -> Job | None:
+        now = clock.now()
+        due_at = await jobs.next_due_at(self._database, kind)
+        if due_at is None or due_at > now:
+            return None
+        return await self._database.write(partial(jobs.take, kind=kind, now=now))
+
+    async def _rest(self, kind: str, worker: Worker) -> None:
+        wake = self._wakes[kind]
+        rested = 0.0
+        while not self._is_stopping:
+            due_at = await jobs.next_due_at(self._database, kind)
+            pause = POLL_S if due_at is None else min(POLL_S, max(0.0, (due_at - clock.now()) / clock.SECOND))
+            if pause == 0:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), pause)
+                wake.clear()
+                return
+            rested += pause
+            if rested >= IDLE_S:
+                await worker.close()
+
+    async def _do(self, job: Job, worker: Worker) -> None:
+        began = time.monotonic()
+        try:
+            await self._work[job.kind](job, worker)
+            outcome = "done"
+        except asyncio.CancelledError:
+            await asyncio.shield(self._database.write(partial(jobs.put_back, job=job)))
+            raise
+        except (Unreadable, FileNotFoundError) as error:
+            outcome = await self._give_up(job, str(error))
+        except (Died, OSError) as error:
+            outcome = await self._try_again(job, str(error))
+        except StorageFailed as error:
+            outcome = await self._try_again(job, str(error))
+            raise
+        finally:
+            self._changed(job.user_id, job.track_id)
+        self._metrics.note_job(job.kind, outcome, time.monotonic() - began)
+        if job.kind == "describe":
+            self._wakes["measure"].set()
+
+    async def _try_again(self, job: Job, problem: str) -> str:
+        if job.is_last_attempt:
+            return await self._give_up(job, problem)
+        due_at = clock.now() + BACKOFF_S[job.attempts - 1] * clock.SECOND
+        await self._database.write(partial(jobs.postpone, job=job, due_at=due_at, problem=problem))
+        logger.warning("%s of track %s: %s It is tried again.", job.kind, job.track_id, problem)
+        return "postponed"
+
+    async def _give_up(self, job: Job, problem: str) -> str:
+        def give_up(connection: sqlite3.Connection) -> None:
+            now = clock.now()
+            jobs.fail(connection, job, problem=problem)
+            if job.kind == "describe":
+                found = Description(tags={}, reason=problem)
+                if tracks.describe(connection, job.track_id, found, now=now) is not None:
+                    jobs.queue(connection, "measure", [job.track_id], now=now)
+            tracks.settle(connection, job.track_id, now=now)
+
+        await self._database.write(give_up)
+        logger.warning("%s of track %s: %s", job.kind, job.track_id, problem)
+        return "failed"

@@ -1,0 +1,145 @@
+"""The service's end of the process that looks into files: starts it, asks it, kills it."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+MAX_ANSWER_BYTES = 16 << 20
+MAX_LINE_BYTES = 4 << 20
+TASKS_PER_PROCESS = 500
+"""Then a new one takes over, so that nothing a file left behind lasts."""
+
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
+
+
+class Unreadable(Exception):
+    """The file was looked at and cannot be read; the text says why. It would be so again."""
+
+
+class OverLimit(Unreadable):
+    """The look at the file was ended, since it took too long."""
+
+
+class Died(Exception):
+    """The process ended by itself or was ended by somebody else; another try may go better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that one task may take: of CPU, and in all."""
+
+    cpu_s: float
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``result`` has JSON members; ``pieces`` are the bytes that came with them."""
+
+    result: dict[str, Any]
+    pieces: list[bytes]
+
+
+class Worker:
+    """One process, started when it is needed. Not for two tasks at once."""
+
+    def __init__(self) -> None:
+        self._process: Process | None = None
+        self._tasks = 0
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process that runs now."""
+        return self._process.pid if self._process else None
+
+    async def ask(self, task: str, path: Path | None, limits: Limits, data: bytes = b"") -> Answer:
+        """Let the process do one task.
+
+        Raises:
+            Unreadable: the file cannot be read.
+            OverLimit: the task took more than `limits`.
+            Died: the process ended without an answer, or cannot be started.
+        """
+        process = await self._start()
+        line = orjson.dumps({"task": task, "path": str(path), "cpu_s": limits.cpu_s, "size": len(data)})
+        try:
+            async with asyncio.timeout(limits.wall_s):
+                document, pieces = await _exchange(process, line + b"\n" + data)
+        except TimeoutError:
+            await self.close()
+            raise OverLimit(f"It took longer than {limits.wall_s:.0f} s to read.") from None
+        except (ConnectionError, EOFError, ValueError) as error:
+            raise await self._cause_of_death(limits) from error
+        except BaseException:
+            await self.close()  # what the process answers now would be taken for the answer to the next task
+            raise
+        self._tasks += 1
+        if self._tasks >= TASKS_PER_PROCESS:
+            await self.close()
+        if "reason" in document:
+            raise Unreadable(document["reason"])
+        return Answer(document["result"], pieces)
+
+    async def close(self) -> None:
+        """End the process, if there is one."""
+        process, self._process, self._tasks = self._process, None, 0
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+    async def _start(self) -> Process:
+        if self._process is not None and self._process.returncode is None:
+            return self._process
+        self._tasks = 0
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "service.jobs.child"),
+                stdin=PIPE,
+                stdout=PIPE,
+                env=ENVIRONMENT,
+                start_new_session=True,  # Ctrl-C is for the service, which lets it finish
+                limit=MAX_LINE_BYTES,
+            )
+        except OSError as error:
+            raise Died(
+                f"The process that looks into files cannot be started: {os.strerror(error.errno or 0)}."
+            ) from error
+        return self._process
+
+    async def _cause_of_death(self, limits: Limits) -> Exception:
+        process = self._process
+        assert process is not None
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), 1)
+        code = process.returncode
+        await self.close()
+        if code == -signal.SIGXCPU:
+            return OverLimit(f"It took more than {limits.cpu_s:.0f} s of CPU to read.")
+        if code is not None and code < 0:
+            return Died(f"The process that read it was ended by {signal.Signals(-code).name}.")
+        return Died("The process that read it ended without an answer.")
+
+
+async def _exchange(process: Process, request: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(request)
+    await process.stdin.drain()
+    line = await process.stdout.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    document = orjson.loads(line)
+    sizes = document.pop("sizes")
+    if sum(sizes) > MAX_ANSWER_BYTES:
+        raise ValueError("The answer is too long.")
+    return document, [await process.stdout.readexactly(size) for size in sizes]

@@ -1,0 +1,66 @@
+"""Rendered covers in a local directory: ``covers/ab/ab34…/512.jpg``, named after the digest of what they were made of.
+
+Many tracks share one picture, and it lies here once. It can be made again from the mp3, so it need not survive a power
+loss; a file that is empty or missing then is one that is not there.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+SIZES = (64, 128, 256, 512, 1024)
+"""Longest sides in pixels."""
+
+
+class LocalCovers:
+    """The directory of covers. All methods block: call them in a thread.
+
+    Hold `lock` from `put` until a track shows the picture, and from finding that no track does until it is deleted.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.lock = asyncio.Lock()
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, digest: bytes, size: int) -> Path:
+        """Where that picture lies in that size, one of `SIZES`."""
+        return self._folder(digest) / f"{size}.jpg"
+
+    def put(self, digest: bytes, images: Mapping[int, bytes]) -> None:
+        """Keep a picture in all its sizes; a reader sees whole files only.
+
+        Raises:
+            OSError: the disk failed or is full.
+        """
+        folder = self._folder(digest)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for size, image in images.items():
+            target = folder / f"{size}.jpg"
+            new = folder / f".{token_hex(8)}"
+            try:
+                new.write_bytes(image)
+                os.replace(new, target)  # noqa: PTH105 - says what it does to a file that is there
+            except OSError:
+                with suppress(OSError):
+                    new.unlink()
+                raise
+
+    def read(self, digest: bytes, size: int) -> bytes | None:
+        """The picture in that size; None when it is not there."""
+        with suppress(FileNotFoundError):
+            return self.path(digest, size).read_bytes() or None
+        return None
+
+    def delete(self, digest: bytes) -> None:
+        """Remove the picture; nothing happens when it is not there."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._folder(digest))
+
+    def _folder(self, digest: bytes) -> Path:
+        name = digest.hex()
+        return self.directory / name[:2] / name
