@@ -91,7 +91,7 @@ class Appending:
             writer = Writer(append.store, self.pool)
             self._metrics.running_uploads.inc()
             try:
-                if request.claims and is_announced and not upload.has_checksums:
+                if _is_checked(append, request) and not upload.has_checksums:
                     await self._database.write(partial(uploads.note_checksums, upload_id=upload.upload_id))
                 end = await self._receive(append, writer, request)
                 is_last = end == upload.length if request.is_last is None else request.is_last
@@ -153,7 +153,7 @@ class Appending:
                 progress=progress.note,
             )
         except (BodyError, asyncio.CancelledError):
-            if request.claims and append.is_announced:
+            if _is_checked(append, request):
                 await self.to_the_end(self.ends.rewind(append, writer))
             else:
                 await self.to_the_end(self.ends.break_off(append, writer))
@@ -210,3 +210,11 @@ class Appending:
         except asyncio.CancelledError:
             await asyncio.wait([task])
             raise
+
+
+def _is_checked(append: Append, request: Request) -> bool:
+    """Whether bytes may count only once a checksum of the request has held over them.
+
+    Where a client sends a whole file and was told no address, it is one of that, and the beginning can be gone on with.
+    """
+    return bool(request.claims) and bool(append.is_announced or append.upload.is_announced)

@@ -141,9 +141,11 @@ class Ends:
         await self._end(append.upload, "refused", error, append.discard)
 
     async def rewind(self, append: Append, writer: Writer) -> None:
-        """What came since the last durable offset is forgotten."""
+        """What came since the last durable offset is forgotten; an upload that nobody knows is over then."""
         await _ignore(writer.finish(lambda: None))
         await run_in(self._pool, append.rewind)
+        if not (append.durable_offset or append.is_announced):
+            await self._end(append.upload, "terminated", None, append.discard)
 
     async def fail(self, append: Append, writer: Writer, error: OSError) -> YarrrError:
         """Back to the last durable offset; nothing that was not flushed is trusted, and no flush is tried again."""

@@ -21,6 +21,7 @@ from service.errors import (
     StorageFailed,
     TooManyUploads,
 )
+from service.uploads.claims import Claims
 from service.uploads.intake import Intake
 from service.uploads.model import PARTIAL, NewUpload, Request
 from service.uploads.writer import Writer
@@ -187,6 +188,25 @@ async def test_a_receipt_never_rests_on_shared_bytes_that_are_not_there(place, s
     assert second["key"] != first["key"]
     assert place.blobs.path(second["key"]).read_bytes() == song
     assert {row["key"] for row in place.rows("tracks")} == {second["key"]}, "the first track is whole again, too"
+
+
+async def test_first_bytes_that_nobody_checked_are_not_kept(place, song):
+    """Neither when their request breaks off nor when the process does: the upload can be found by its name."""
+
+    class Looking(Bytes):
+        async def read(self):
+            noted.append(place.rows("uploads")[0]["has_checksums"])
+            return await super().read()
+
+    noted = []
+    upload = await place.create(len(song), is_announced=True)
+    claims = Claims({"sha1": hashlib.sha1(song).digest()})
+    with pytest.raises(ClientGone):
+        await place.intake.start(upload, Request(Looking(song[:1000], ClientGone("gone")), offset=0, claims=claims))
+    assert noted == [1, 1]
+    assert place.states == ["terminated"]
+    assert place.spool_files == []
+    assert place.account == (0, 0, 0)
 
 
 async def test_who_asks_while_too_much_runs_is_told_to_wait_and_not_that_the_upload_is_lost(
