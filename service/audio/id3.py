@@ -18,12 +18,12 @@ _TEXTS = {
 }
 _NUMBERS = {"track": "TRCK", "disc": "TPOS"}
 _MUSICBRAINZ = {
-    "artist_id": "MusicBrainz Artist Id",
-    "album_id": "MusicBrainz Album Id",
-    "album_artist_id": "MusicBrainz Album Artist Id",
-    "release_group_id": "MusicBrainz Release Group Id",
-    "track_id": "MusicBrainz Release Track Id",
-    "work_id": "MusicBrainz Work Id",
+    "release": "MusicBrainz Album Id",
+    "release_group": "MusicBrainz Release Group Id",
+    "release_track": "MusicBrainz Release Track Id",
+    "artist": "MusicBrainz Artist Id",
+    "album_artist": "MusicBrainz Album Artist Id",
+    "work": "MusicBrainz Work Id",
 }
 _LATIN, _UTF8 = b"\0", b"\3"
 _NO_LANGUAGE = b"XXX"
@@ -35,7 +35,7 @@ def build(words: Mapping[str, Any], *, labels: Mapping[str, str] | None = None, 
 
     `words` has the members of a track's tags: ``title``, ``artist``, ``album``, ``album_artist``, ``genre``,
     ``composer``, ``comment``, ``isrc``; ``year``, ``track_number``, ``track_total``, ``disc_number``, ``disc_total``,
-    ``bpm``; ``musicbrainz`` and ``replaygain`` by name. A label becomes a TXXX frame ``label:NAME``. `cover` is a JPEG.
+    ``bpm``; ``musicbrainz`` and ``replaygain`` by name (as in `tags.Tags`). A label becomes a TXXX frame ``label:NAME``. `cover` is a JPEG.
 
     Raises:
         ValueError: it would be longer than a tag can be, 256 MiB.
@@ -55,7 +55,7 @@ def _text_frames(words: Mapping[str, Any]) -> Iterator[bytes]:
         if number is not None:
             yield _text(name, f"{number}/{total}" if total else f"{number}")
     if words.get("bpm"):
-        yield _text("TBPM", f"{words['bpm']:.0f}")  # the standard knows whole ones only
+        yield _text("TBPM", f"{words['bpm']:.6g}")  # the standard wants a whole number, disc jockeys want the rest
     if comment := words.get("comment"):
         yield _frame("COMM", _UTF8 + _NO_LANGUAGE + b"\0" + _encoded(comment))
 
@@ -63,7 +63,7 @@ def _text_frames(words: Mapping[str, Any]) -> Iterator[bytes]:
 def _own_frames(words: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[bytes]:
     """What has no frame of its own in the standard; names as the taggers of today write and read them."""
     musicbrainz = words.get("musicbrainz") or {}
-    if recording := musicbrainz.get("recording_id"):
+    if recording := musicbrainz.get("recording"):
         yield _frame("UFID", b"http://musicbrainz.org\0" + _encoded(recording))
     for name, description in _MUSICBRAINZ.items():
         if text := musicbrainz.get(name):

@@ -63,8 +63,8 @@ def is_not_modified(headers: Mapping[str, str], etag: str, modified: datetime | 
     return since is not None and modified is not None and modified.replace(microsecond=0) <= since
 
 
-def check_unmodified(headers: Mapping[str, str], etag: str, modified: datetime) -> None:
-    """Let a read go on only if If-Match, or else If-Unmodified-Since, holds.
+def check_unmodified(headers: Mapping[str, str], etag: str, modified: datetime | None) -> None:
+    """Let a read go on only if If-Match, or else If-Unmodified-Since, holds; the latter counts where there is a date.
 
     Raises:
         PreconditionFailed: it does not.
@@ -73,11 +73,11 @@ def check_unmodified(headers: Mapping[str, str], etag: str, modified: datetime) 
         check_match(headers, etag)
         return
     since = _date(headers.get("If-Unmodified-Since"))
-    if since is not None and modified.replace(microsecond=0) > since:
+    if since is not None and modified is not None and modified.replace(microsecond=0) > since:
         raise PreconditionFailed("It was modified after If-Unmodified-Since.")
 
 
-def may_send_range(headers: Mapping[str, str], etag: str, modified: datetime) -> bool:
+def may_send_range(headers: Mapping[str, str], etag: str, modified: datetime | None) -> bool:
     """Whether If-Range allows a part: only of the very version the client has the rest of (section 13.1.5)."""
     field = headers.get("If-Range")
     if field is None:
@@ -85,7 +85,7 @@ def may_send_range(headers: Mapping[str, str], etag: str, modified: datetime) ->
     field = field.strip()
     if field.startswith(('"', "W/")):
         return field == etag and not etag.startswith("W/")
-    return _date(field) == modified.replace(microsecond=0)
+    return modified is not None and _date(field) == modified.replace(microsecond=0)
 
 
 def http_date(moment: datetime) -> str:

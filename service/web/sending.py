@@ -33,15 +33,25 @@ class _Borrowed:
 
 
 class FileResponse(web.StreamResponse):
-    """`count` bytes of an open file from `start` on.
+    """`count` bytes of an open file from `start` on, and before them a `prefix`, which is in no file.
 
     A client that goes away ends it without a word. A file that ends too early, or cannot be read, ends the connection:
     the client sees a short body. What the disk says then is logged.
     """
 
-    def __init__(self, descriptor: int, start: int, count: int, *, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        start: int,
+        count: int,
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        prefix: bytes = b"",
+    ) -> None:
         super().__init__(status=status, headers=headers)
-        self.headers["Content-Length"] = str(count)
+        self.headers["Content-Length"] = str(len(prefix) + count)
+        self._prefix = prefix
         self._descriptor = descriptor
         self._at = start
         self._end = start + count
@@ -51,6 +61,9 @@ class FileResponse(web.StreamResponse):
         try:
             writer = await self.prepare(request)
             assert writer is not None
+            if self._prefix:
+                await writer.write(self._prefix)
+                self._prefix = b""
             while self._at < self._end:
                 sent = await self._send_piece(request)
                 if not sent:

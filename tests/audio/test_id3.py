@@ -29,8 +29,8 @@ WORDS = {
     "disc_total": 2,
     "bpm": 127.6,
     "musicbrainz": {
-        "recording_id": "b9ad642e-b012-41c7-b72a-42cf4911f9ff",
-        "album_id": "0da580f2-6768-498f-af9d-2becaddf15e0",
+        "recording": "b9ad642e-b012-41c7-b72a-42cf4911f9ff",
+        "release": "0da580f2-6768-498f-af9d-2becaddf15e0",
     },
     "replaygain": {"track_gain": -6.5, "track_peak": 0.98776},
 }
@@ -77,7 +77,7 @@ def test_mutagen_reads_every_word(tagged, cover):
         "TDRC": "2002",
         "TRCK": "3/8",
         "TPOS": "1/2",
-        "TBPM": "128",
+        "TBPM": "127.6",
         "TXXX:MusicBrainz Album Id": "0da580f2-6768-498f-af9d-2becaddf15e0",
         "TXXX:REPLAYGAIN_TRACK_GAIN": "-6.50 dB",
         "TXXX:REPLAYGAIN_TRACK_PEAK": "0.987760",
@@ -85,7 +85,7 @@ def test_mutagen_reads_every_word(tagged, cover):
         "TXXX:label:for-radio": "ja, nächste Woche",
     }
     assert tags.getall("COMM")[0].text == ["First line\nsecond line"]
-    assert tags["UFID:http://musicbrainz.org"].data == WORDS["musicbrainz"]["recording_id"].encode()
+    assert tags["UFID:http://musicbrainz.org"].data == WORDS["musicbrainz"]["recording"].encode()
     picture = tags.getall("APIC")[0]
     assert (picture.type, picture.mime, picture.desc, picture.data) == (3, "image/jpeg", "", cover)
 
