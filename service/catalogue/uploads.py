@@ -207,6 +207,11 @@ def note_checksums(connection: sqlite3.Connection, upload_id: str) -> None:
     connection.execute("UPDATE uploads SET has_checksums = 1 WHERE upload_id = ?", (upload_id,))
 
 
+def announce(connection: sqlite3.Connection, upload_id: str) -> None:
+    """From now on a client knows where the upload is, and goes on with it."""
+    connection.execute("UPDATE uploads SET is_announced = 1 WHERE upload_id = ?", (upload_id,))
+
+
 def shrink(connection: sqlite3.Connection, upload_id: str) -> None:
     """From now on the upload reserves only what has come of it; `set_length` takes the rest again."""
     row = connection.execute(

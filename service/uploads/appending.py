@@ -166,7 +166,8 @@ class Appending:
         offset = await self.ends.pause(append, writer)
         self._keep_inspector(append)
         now = clock.now()
-        return replace(append.upload, offset=offset, updated_at=now, expires_at=expires_at(self._settings, now))
+        expires = max(append.upload.expires_at, expires_at(self._settings, now))
+        return replace(append.upload, offset=offset, updated_at=now, expires_at=expires)
 
     async def _reject(self, append: Append, writer: Writer, error: YarrrError) -> None:
         """What becomes of the upload when an append fails: over, rewound, or kept."""

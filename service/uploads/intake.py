@@ -148,6 +148,8 @@ class Intake:
             upload = await self._learn_length(upload, request.length)
             if upload.length is not None and upload.reserved_bytes < upload.length:
                 upload = await self._set_length(upload, upload.length)
+            if not upload.is_announced:
+                await self._database.write(partial(uploads.announce, upload_id=upload_id))
             return await self._appending.run(upload, request, is_announced=True)
 
     async def look(self, user_id: str, upload_id: str, *, ends_with_length: bool = False) -> Outcome:

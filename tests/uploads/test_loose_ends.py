@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.catalogue import uploads
+from service.catalogue import clock, uploads
 from service.errors import (
     ClientGone,
     NotAnMp3,
@@ -124,6 +124,27 @@ async def test_of_a_name_that_breaks_off_again_and_again_one_piece_is_kept(place
     kept = [row["offset"] for row in place.rows("uploads") if row["state"] == "receiving"]
     assert kept == [3000]
     assert place.account == (0, 3000, 0)
+
+
+async def test_a_piece_that_somebody_goes_on_with_is_left_alone(place, song):
+    piece = await place.create(len(song))
+    with pytest.raises(ClientGone):
+        await place.intake.take(piece, Bytes(song[:1000], ClientGone("gone")))
+    request = Request(Bytes(song[1000:2000]), offset=1000)
+    assert (await place.intake.append(place.user_id, piece.upload_id, request)).upload.offset == 2000
+    with pytest.raises(ClientGone):
+        await place.intake.take(await place.create(len(song)), Bytes(song[:3000], ClientGone("gone")))
+    assert (await place.intake.look(place.user_id, piece.upload_id)).upload.offset == 2000
+
+
+async def test_the_end_of_life_that_was_told_holds_when_lives_get_shorter(place, song):
+    upload = await place.create(len(song), is_announced=True)
+    later = upload.expires_at + clock.DAY
+    await place.database.write(
+        lambda connection: connection.execute("UPDATE uploads SET expires_at = ?", (later,)).rowcount
+    )
+    outcome = await place.intake.append(place.user_id, upload.upload_id, Request(Bytes(song[:1000]), offset=0))
+    assert outcome.upload.expires_at == place.rows("uploads")[0]["expires_at"] == later
 
 
 async def test_what_was_begun_elsewhere_under_the_name_is_left_alone(place, song):
