@@ -39,6 +39,10 @@ class StartError(Exception):
     """The service cannot start; the message says why."""
 
 
+class AlreadyRunning(StartError):
+    """Another process holds the data directory."""
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -78,7 +82,8 @@ def locked(settings: Settings) -> Iterator[None]:
     """Hold the data directory: SQLite and the spool belong to one process at a time.
 
     Raises:
-        StartError: another process holds it, or it cannot be made.
+        AlreadyRunning: another process holds it.
+        StartError: it cannot be made.
     """
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -90,7 +95,7 @@ def locked(settings: Settings) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise StartError(
+            raise AlreadyRunning(
                 f"Another yarrr (process {holder or 'unknown'}) is running on {settings.data_dir}."
             ) from None
         os.ftruncate(descriptor, 0)

@@ -18,7 +18,7 @@ from openapi_spec_validator import validate
 
 from service.app import build_app
 from service.catalogue.listing import FIELDS
-from service.cli import upload
+from service.cli.upload import upload
 from service.metrics import Metrics
 from service.schemas.accounts import (
     LoginSchema,

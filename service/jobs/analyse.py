@@ -83,7 +83,9 @@ class Analyst:
         """
         answer = await worker.ask("measure", self._blobs.path(job.key), measure_limits(job))
         peaks, fingerprint = answer.pieces
-        report = {name: round(each, 6) if isinstance(each, float) else each for name, each in answer.result.items()}
+        report: dict[str, Any] = {
+            name: round(each, 6) if isinstance(each, float) else each for name, each in answer.result.items()
+        }
         analysis = Analysis(
             sample_rate=report["sample_rate"],
             samples_per_point=report.pop("samples_per_point"),

@@ -27,7 +27,7 @@ hooks = "hooks.py"
 [[operations]]
 include-operation-id = [
     "listTracks", "probeTracks", "upload", "uploadByName", "makeToken", "changeTrack", "changePassword", "readStatic",
-    "createUpload", "appendToUpload",
+    "createUpload", "appendToUpload", "chooseCover",
 ]
 checks.positive_data_acceptance.enabled = false
 
