@@ -146,7 +146,7 @@ def _statement(
     columns = ", ".join(column for column, _ in keys)
     where = _where(conditions, is_trash)
     if has_position:
-        where += f" AND {_beyond(keys)}"
+        where += f" AND {beyond(keys)}"
     order = ", ".join(f"{column} {'DESC' if is_descending else 'ASC'}" for column, is_descending in keys)
     near = ", ".join(f"(SELECT {column} FROM page LIMIT 1)" for column, _ in keys)
     far = ", ".join(f"(SELECT {column} FROM page LIMIT 1 OFFSET :limit - 1)" for column, _ in keys)
@@ -155,7 +155,7 @@ def _statement(
         WITH page AS MATERIALIZED (
             SELECT tracks.rowid AS number, {columns} FROM tracks WHERE {where} ORDER BY {order} LIMIT :limit + 1
         )
-        SELECT (SELECT group_concat({_document(fields)}, char(30))
+        SELECT (SELECT group_concat({document(fields)}, char(30))
                 FROM (SELECT number FROM page LIMIT :limit) CROSS JOIN tracks ON tracks.rowid = number),
                (SELECT count(*) FROM page), {near}, {far}
     """
@@ -176,7 +176,7 @@ def _where(conditions: tuple[tuple[str, str], ...], is_trash: bool) -> str:
     return " AND ".join(terms)
 
 
-def _beyond(keys: list[tuple[str, bool]]) -> str:
+def beyond(keys: list[tuple[str, bool]]) -> str:
     """The rows behind the position. Keys of one direction make one comparison, which is a single seek in an index."""
     signs = ["<" if is_descending else ">" for _, is_descending in keys]
     if len(set(signs)) == 1:
@@ -189,7 +189,8 @@ def _beyond(keys: list[tuple[str, bool]]) -> str:
     return f"{keys[0][0]} {signs[0]}= :p0 AND ({' OR '.join(cases)})"
 
 
-def _document(fields: tuple[str, ...]) -> str:
+def document(fields: tuple[str, ...]) -> str:
+    """The SQL of a track as a JSON document of these members, where the columns of `tracks` can be read."""
     members = ",".join(f'"{name}":{_MEMBERS[name][0]}' for name in fields)
     values = [value for name in fields for value in _MEMBERS[name][1]]
     return f"printf('{{{members}}}'{''.join(f', {value}' for value in values)})"

@@ -12,7 +12,8 @@ from service.errors import InvalidQuery, NotFound
 from service.keys import COVERS, DATABASE, JOBS
 from service.schemas.tracks import cover_version, dump_track, track_etag
 from service.storage.covers import SIZES
-from service.views.tracks import CACHE, checked
+from service.views.listing import CACHE
+from service.views.tracks import checked
 from service.web.conditional import is_not_modified
 from service.web.identity import require
 from service.web.payload import json_response, load_bytes

@@ -5,19 +5,24 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
+import orjson
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
 from service.catalogue import clock
 from service.catalogue.listing import FIELDS, SORTS, Listing, Page, page_tracks
 from service.keys import DATABASE
-from service.web.paging import OPERATORS, Filter, Query, Rules, cursor, page_url, read_query
+from service.web.conditional import is_not_modified
+from service.web.paging import OPERATORS, Filter, Query, Rules, cursor, link_field, page_url, read_query
 
 MODES = ("cbr", "vbr", "abr")
 STATES = ("analysing", "ready", "trashed")
 MAX_TEXT = 1024
+CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
+"""Of every answer about what a user has."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d))?", re.ASCII)
 
@@ -122,7 +127,7 @@ async def listed(request: web.Request, parameters: MultiMapping[str], user_id: s
             is_counted=query.is_counted,
         ),
     )
-    return _link(request.path, parameters, query, page)
+    return link(request.path, parameters, query, page)
 
 
 def for_a_page(parameters: MultiMapping[str]) -> MultiMapping[str]:
@@ -130,7 +135,8 @@ def for_a_page(parameters: MultiMapping[str]) -> MultiMapping[str]:
     return MultiDict((name, value) for name, value in parameters.items() if name != "fields")
 
 
-def _link(path: str, parameters: MultiMapping[str], query: Query, page: Page) -> Listed:
+def link(path: str, parameters: MultiMapping[str], query: Query, page: Page) -> Listed:
+    """`page`, which `query` has asked for, with the URLs of the pages around it."""
     before = cursor(query, page.before, is_backwards=True) if page.before else None
     after = cursor(query, page.after, is_backwards=False) if page.after else None
     return Listed(
@@ -141,3 +147,18 @@ def _link(path: str, parameters: MultiMapping[str], query: Query, page: Page) ->
         limit=query.limit,
         count=page.count,
     )
+
+
+def page_response(request: web.Request, page: Listed, etag: Callable[[str], str] = 'W/"{}"'.format) -> web.Response:
+    """The page as JSON with its links, or 304; `etag` makes an entity tag of what tells its content from others."""
+    items = orjson.Fragment(f"[{','.join(page.items)}]")
+    document = {"items": items, "next": page.next, "prev": page.prev, "limit": page.limit, "count": page.count}
+    body = orjson.dumps(document)
+    headers = {
+        **CACHE,
+        "ETag": etag(sha256(body).hexdigest()[:32]),
+        "Link": link_field({"next": page.next, "prev": page.prev, "first": page.first}),
+    }
+    if is_not_modified(request.headers, headers["ETag"]):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, content_type="application/json", headers=headers)

@@ -8,7 +8,7 @@ from aiohttp import web
 from service.catalogue import analyses, jobs, tracks
 from service.keys import DATABASE
 from service.schemas.tracks import track_etag
-from service.views.tracks import CACHE
+from service.views.listing import CACHE
 from service.web.conditional import is_not_modified
 from service.web.identity import require
 from service.web.payload import json_response

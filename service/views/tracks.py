@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Callable
 from functools import partial
-from hashlib import sha256
 
 import orjson
 from aiohttp import web
@@ -14,7 +13,7 @@ from service.keys import DATABASE, SERVED
 from service.schemas.tracks import ChangeSchema, dump_track, is_version_of, track_etag
 from service.views import drafts
 from service.views.forms import take_form
-from service.views.listing import Listed, for_a_page, listed
+from service.views.listing import CACHE, for_a_page, listed, page_response
 from service.views.receipts import form_receipt, receipt
 from service.views.receiving import filename_of, judge_upload, take_raw
 from service.web.conditional import check_match, is_not_modified
@@ -22,11 +21,9 @@ from service.web.expect import judged
 from service.web.identity import require
 from service.web.negotiate import is_browser
 from service.web.pages import render
-from service.web.paging import link_field
 from service.web.payload import json_response, load
 
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
-CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 
 
 class Tracks(web.View):
@@ -44,7 +41,7 @@ class Tracks(web.View):
             items = [orjson.loads(item) for item in page.items]
             return render(self.request, "tracks.html", tracks=items, page=page)
         page = await listed(self.request, self.request.query, identity.user_id)
-        return _answer(self.request, page)
+        return page_response(self.request, page)
 
     head = get
 
@@ -102,20 +99,6 @@ class Restore(web.View):
         if is_browser(self.request):
             raise web.HTTPSeeOther(f"/tracks/{row['track_id']}")
         return json_response(dump_track(row), headers=_headers(row))
-
-
-def _answer(request: web.Request, page: Listed) -> web.Response:
-    items = orjson.Fragment(f"[{','.join(page.items)}]")
-    document = {"items": items, "next": page.next, "prev": page.prev, "limit": page.limit, "count": page.count}
-    body = orjson.dumps(document)
-    headers = {
-        **CACHE,
-        "ETag": f'W/"{sha256(body).hexdigest()[:32]}"',
-        "Link": link_field({"next": page.next, "prev": page.prev, "first": page.first}),
-    }
-    if is_not_modified(request.headers, headers["ETag"]):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 def checked(request: web.Request, *, needs_match: bool = False) -> tracks.Check:
