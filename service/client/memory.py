@@ -17,6 +17,7 @@ from service.client.problems import Problem
 
 KEPT_S = 30 * 86_400
 """Longer than services keep what is unfinished."""
+MOST_OPENS = 10
 
 
 class Memory:
@@ -32,6 +33,15 @@ class Memory:
             Problem: another process is uploading the same content to the same server, or there is no place to write.
         """
         self._path = directory / f"{hashlib.sha256(f'{server} {sha256}'.encode()).hexdigest()}.json"
+        self._open()
+        for _ in range(MOST_OPENS):
+            if self._is_in_place():
+                break
+            os.close(self._file)  # its last owner has removed it since we opened it
+            self._open()
+
+    def _open(self) -> None:
+        directory = self._path.parent
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -42,6 +52,13 @@ class Memory:
         except OSError:
             os.close(self._file)
             raise Problem("busy", "Another yarrr is uploading the same content") from None
+
+    def _is_in_place(self) -> bool:
+        """Whether what we hold is what others find under the name."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.stat())
+        except OSError:
+            return False
 
     @property
     def upload_id(self) -> str | None:
@@ -60,13 +77,14 @@ class Memory:
             os.pwrite(self._file, text, 0)
 
     def forget(self) -> None:
-        """There is nothing to go on with any more."""
-        self._path.unlink(missing_ok=True)
+        """There is nothing to go on with any more, or not yet. The file stays as long as it is ours."""
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
 
     def close(self) -> None:
         """Let go; what is remembered stays."""
         if self.upload_id is None:
-            self.forget()
+            self._path.unlink(missing_ok=True)
         os.close(self._file)
 
     def __enter__(self) -> Self:

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import stat
 import subprocess
@@ -29,6 +30,31 @@ def test_an_upload_is_remembered_for_its_server_and_content_only(directory):
         assert memory.upload_id is None
     with Memory(directory, SERVER, "cd" * 32) as memory:
         assert memory.upload_id is None
+
+
+def test_what_is_begun_anew_is_remembered(directory):
+    with Memory(directory, SERVER, DIGEST) as memory:
+        memory.keep("0" * 32, path="a-longer-name.mp3")
+        memory.forget()
+        memory.keep(UPLOAD)
+        with pytest.raises(Problem):
+            Memory(directory, SERVER, DIGEST)
+    with Memory(directory, SERVER, DIGEST) as memory:
+        assert memory.upload_id == UPLOAD
+
+
+def test_a_file_that_its_owner_removes_meanwhile_is_not_held(directory, monkeypatch):
+    """Else the next client would find no file there, make one, and think it has the upload for itself."""
+    flock, owner = fcntl.flock, Memory(directory, SERVER, DIGEST)
+
+    def end_first(*arguments):
+        monkeypatch.undo()
+        owner.close()
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", end_first)
+    with Memory(directory, SERVER, DIGEST), pytest.raises(Problem):
+        Memory(directory, SERVER, DIGEST)
 
 
 def test_nothing_is_left_of_what_was_forgotten_or_never_begun(directory):
