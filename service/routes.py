@@ -12,6 +12,7 @@ from service.views import (
     login,
     me,
     pages,
+    peaks,
     proxy,
     report,
     sessions,
@@ -38,6 +39,7 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/tracks/{track_id}", tracks.Track)
     router.add_view("/tracks/{track_id}/restore", tracks.Restore)
     router.add_view("/tracks/{track_id}/cover", cover.Cover)
+    router.add_view("/tracks/{track_id}/peaks", peaks.Peaks)
     router.add_view("/tracks/{track_id}/report", report.Report)
     router.add_view("/login", login.Login)
     router.add_view("/logout", login.Logout)

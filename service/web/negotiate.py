@@ -34,16 +34,17 @@ def is_browser(request: web.Request, default: Flow = Flow.API) -> bool:
 
 def accepted(accept: str) -> tuple[float, float]:
     """The qualities an Accept field names for HTML and for JSON; wildcards name neither (RFC 9110 section 12.5.1)."""
-    html = json = 0.0
+    return quality(accept, "text/html", "application/xhtml+xml"), quality(accept, *JSON_TYPES)
+
+
+def quality(accept: str, *media_types: str) -> float:
+    """The best quality that the field names for one of these types; 0 when it names none of them."""
+    best = 0.0
     for part in accept.split(","):
         media_type, _, parameters = part.strip().lower().partition(";")
-        quality = _quality(parameters)
-        media_type = media_type.strip()
-        if media_type in ("text/html", "application/xhtml+xml"):
-            html = max(html, quality)
-        elif media_type in JSON_TYPES:
-            json = max(json, quality)
-    return html, json
+        if media_type.strip() in media_types:
+            best = max(best, _quality(parameters))
+    return best
 
 
 def _quality(parameters: str) -> float:
