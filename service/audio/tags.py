@@ -5,7 +5,7 @@ it would not undo unsynchronisation or compression, has no limits, and fails as 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import SEEK_END, BytesIO
 from pathlib import Path
@@ -29,6 +29,9 @@ SEPARATOR = " / "
 
 NAMES = ("title", "artist", "album", "albumartist", "genre", "composer")
 NUMBERS = ("track", "disc")
+
+# So many values of one name are kept: libraries, ours included, compare each with all others.
+MAX_VALUES = 32
 
 # More tags than these in a row are no music collection but an attack.
 MAX_TAGS = 8
@@ -94,7 +97,14 @@ class _Source:
     rank: int = 0
 
     def add(self, name: str, *values: str) -> None:
-        self.values.setdefault(name, []).extend(values)
+        """Keep values, up to a number and length that nobody needs."""
+        kept = self.values.setdefault(name, [])
+        kept.extend(value[: 4 * MAX_COMMENT] for value in values[: MAX_VALUES - len(kept)])
+
+    def add_custom(self, name: str, text: str) -> None:
+        """Keep what a user's or a program's own name stands for, if it is one of those known here."""
+        if (key := _key(name)) in _CUSTOM:
+            self.add(key, *_split(text))
 
     def offer(self, picture: bytes, kind: int) -> None:
         """Keep the better picture: one of a known format, the front cover, anything but an icon of 32 pixels."""
@@ -133,15 +143,15 @@ def _sources(file: BinaryIO, allowance: Allowance) -> Iterator[_Source]:
 
 # --- ID3v2 -----------------------------------------------------------------------------------------------------------
 
+# Names of frames, and what they are handed to tinytag as; of several years, the first one counts.
 _TEXTS = {
     **{name: name for name in ("TIT2", "TPE1", "TALB", "TPE2", "TCON", "TCOM", "TRCK", "TPOS", "TBPM", "TSRC")},
     "TDRC": "TDRC",
     "TYER": "TDRC",
     "TDRL": "TDRC",
+    "COMM": "COMM",
 }
-_WANTED = frozenset((*_TEXTS, "TXXX", "UFID", "COMM", "USLT", "SYLT", id3frames.PICTURE))
-_YEARS = ("TDRC", "TYER", "TDRL")
-_SHORT = ("TRCK", "TPOS", "TBPM", "TSRC", *_YEARS)
+_WANTED = frozenset((*_TEXTS, "TXXX", "UFID", "USLT", "SYLT", id3frames.PICTURE))
 _MAX_SHORT = 64
 
 # What programs keep for themselves in comments.
@@ -150,8 +160,8 @@ _NO_COMMENT = re.compile(r"itun|songs-db|mm_|musicmatch|cddb|engiTun|id3v1 comme
 
 def _id3v2(file: BinaryIO, tag: id3frames.Tag, allowance: Allowance) -> _Source:
     source = _Source(tag.name)
-    texts: list[tuple[str, str]] = []
-    comments: list[tuple[bool, str]] = []
+    plain = _Source(tag.name)  # by name of frame
+    described: list[str] = []
     for name, content in id3frames.read_frames(file, tag, _WANTED, allowance):
         if name == id3frames.PICTURE:
             source.offer(*_attached(content, tag.version))
@@ -159,23 +169,27 @@ def _id3v2(file: BinaryIO, tag: id3frames.Tag, allowance: Allowance) -> _Source:
             owner, _, identifier = content.partition(b"\0")
             if owner.startswith(b"http://musicbrainz.org"):
                 source.add("musicbrainztrackid", tagtext.decode(identifier))
-        elif name in ("COMM", "USLT"):
-            described, _, text = _text(content, language=3).partition("\0")
-            if name == "USLT":
-                source.has_lyrics |= bool(tagtext.clean(text or described, MAX_NAME))
-            elif tagtext.clean(text, MAX_COMMENT) and not _NO_COMMENT.match(described):
-                comments.append((bool(described), text))
         elif name == "SYLT":
             source.has_lyrics = True
+        elif name in ("COMM", "USLT"):
+            description, _, text = _text(content, language=3).partition("\0")
+            if name == "USLT":
+                source.has_lyrics |= tagtext.clean(text, MAX_NAME) is not None
+            elif not description:
+                plain.add(name, text)
+            elif not _NO_COMMENT.match(description):
+                described.append(text)
         elif name == "TXXX":
             key, _, text = _text(content).partition("\0")
-            if _key(key) in _CUSTOM:
-                source.add(_key(key), *text.split("\0"))
+            source.add_custom(key, text)
+        elif name in ("TRCK", "TPOS"):
+            plain.add(name, *_split(_text(content).replace(" ", "")))
+        elif name == "TCON":
+            plain.add(name, *_genres(_text(content)))
         else:
-            texts.append((name, _text(content)[: _MAX_SHORT if name in _SHORT else None]))
-    texts.sort(key=lambda item: _YEARS.index(item[0]) if item[0] in _YEARS else 0)
-    texts += [("COMM", text) for _, text in sorted(comments, key=lambda comment: comment[0])[:1]]
-    _interpret(source, _plain_tag(texts))
+            plain.add(name, *_split(_text(content)))
+    plain.add("COMM", *described)
+    _interpret(source, _plain_tag(plain.values))
     return source
 
 
@@ -186,14 +200,20 @@ def _text(content: bytes, language: int = 0) -> str:
     return tagtext.decode(content[1 + language :], content[0])
 
 
-def _plain_tag(texts: Iterable[tuple[str, str]]) -> bytes:
+def _split(text: str) -> list[str]:
+    return text.split("\0", MAX_VALUES)[:MAX_VALUES]
+
+
+def _plain_tag(texts: dict[str, list[str]]) -> bytes:
     """An ID3v2.4 tag of UTF-8 frames, and zeros instead of an ID3v1 tag, so that none is seen in a text."""
     body = b""
-    for name, text in texts:
-        values = _genres(text) if name == "TCON" else text.split("\0")
-        cleaned = filter(None, (tagtext.clean(value, MAX_COMMENT, is_long=name == "COMM") for value in values))
-        content = b"\x03" + (b"xxx\0" if name == "COMM" else b"") + "\0".join(cleaned).encode()
-        body += _TEXTS.get(name, name).encode() + _syncsafe(len(content)) + bytes(2) + content
+    for name, plain_name in _TEXTS.items():
+        is_long = name == "COMM"
+        limit = MAX_COMMENT if is_long else MAX_NAME
+        values = list(filter(None, (tagtext.clean(value, limit, is_long=is_long) for value in texts.get(name, []))))
+        if values:
+            content = b"\x03xxx\0" + values[0].encode() if is_long else b"\x03" + "\0".join(values).encode()
+            body += plain_name.encode() + _syncsafe(len(content)) + bytes(2) + content
     return b"ID3\x04\0\0" + _syncsafe(len(body)) + body + bytes(tagblocks.ID3V1_SIZE)
 
 
@@ -208,8 +228,8 @@ _REFERRED = {"RX": "Remix", "CR": "Cover"}
 def _genres(text: str) -> list[str]:
     """The values of a TCON frame: numbers of ID3v1, alone or in parentheses with a refinement behind, or names."""
     values = []
-    for value in text.split("\0"):
-        rest = value.strip()
+    for value in _split(text):
+        rest = value.strip()[:MAX_NAME]
         while match := _REFERENCE.match(rest):
             values.append(_REFERRED.get(match[1], match[1]))
             rest = rest[match.end() :]
@@ -225,17 +245,16 @@ def _attached(content: bytes, version: int) -> tuple[bytes, int]:
         return b"", 0
     at = media_end + 1
     if content[0] in (tagtext.UTF16, tagtext.UTF16_BE):
-        rest = _WIDE_TEXT.match(content, at)
-        start = rest.end() if rest else at
+        start = next((end + 2 for end in range(at, at + _MAX_DESCRIPTION, 2) if content[end : end + 2] == b"\0\0"), at)
     else:
         start = content.find(b"\0", at) + 1 or at
     # Descriptions end wrongly in files of many programs; a picture begins unmistakably.
-    if not _PICTURE.match(content, start) and (found := _PICTURE.search(content, at, at + 1024)):
+    if not _PICTURE.match(content, start) and (found := _PICTURE.search(content, at, at + _MAX_DESCRIPTION)):
         start = found.start()
     return content[start:], kind[0]
 
 
-_WIDE_TEXT = re.compile(rb"(?:(?!\0\0)..)*?\0\0", re.DOTALL)
+_MAX_DESCRIPTION = 1024
 
 
 # --- ID3v1 -----------------------------------------------------------------------------------------------------------
@@ -290,14 +309,15 @@ def _ape(file: BinaryIO, end: int, allowance: Allowance) -> _Source:
             source.offer(value.partition(b"\0")[2], _FRONT if "front" in name else 0)
             continue
         key, text = _key(name), tagtext.decode(value)
+        source.add_custom(name, text)
         if key in ("lyrics", "unsyncedlyrics"):
             source.has_lyrics |= bool(tagtext.clean(text, MAX_NAME))
         elif key in ("track", "tracknumber", "disc", "discnumber"):
             number, _, total = text.partition("/")
             source.add(_APE_NAMES[key], number)
             source.add(f"{_APE_NAMES[key]}_total", *filter(None, [total]))
-        elif key in _APE_NAMES or key in _CUSTOM:
-            source.add(_APE_NAMES.get(key, key), *text.split("\0"))
+        elif key in _APE_NAMES:
+            source.add(_APE_NAMES[key], *_split(text))
     return source
 
 
