@@ -37,6 +37,7 @@ _ENCODED: dict[str, tuple[float, int, str]] = {
     "crc": (12, 44100, "-p -b 128"),
     "crc_vbr": (12, 48000, "-p -V 3"),
     "one_frame": (0.001, 44100, "-t -b 128"),
+    "millisecond": (0.001, 44100, "-b 128"),
     **{f"rate_{rate}": (6, rate, f"-b {64 if rate < 32000 else 160}") for rate in SAMPLE_RATES},
     **{f"rate_{rate}_vbr": (6, rate, "-V 4") for rate in SAMPLE_RATES},
     **{f"rate_{rate}_mono": (6, rate, f"-m m -t -b {24 if rate < 32000 else 48}") for rate in SAMPLE_RATES},
@@ -131,7 +132,7 @@ def _write(path: Path, content: bytes) -> None:
     part.rename(path)
 
 
-def _source(directory: Path, seconds: float, rate: int) -> Path:
+def source(directory: Path, seconds: float, rate: int) -> Path:
     """A stereo WAV: a rising tone, silence now and then, noise. It makes a variable bitrate vary."""
     path = directory / f"source-{seconds}-{rate}.wav"
     if not path.exists():
@@ -144,12 +145,12 @@ def _source(directory: Path, seconds: float, rate: int) -> Path:
 
 
 def _lame(directory: Path, seconds: float, rate: int, options: str) -> bytes:
-    source = _source(directory, seconds, rate)
-    return _output(directory, "lame", "--quiet", "--resample", str(rate / 1000), *options.split(), source)
+    sound = source(directory, seconds, rate)
+    return _output(directory, "lame", "--quiet", "--resample", str(rate / 1000), *options.split(), sound)
 
 
 def _ffmpeg(directory: Path, options: str, *, format_: str = "mp3") -> bytes:
-    return _output(directory, "ffmpeg", "-i", _source(directory, 12, 44100), *options.split(), "-f", format_)
+    return _output(directory, "ffmpeg", "-i", source(directory, 12, 44100), *options.split(), "-f", format_)
 
 
 def _output(directory: Path, *command: str | Path) -> bytes:
@@ -273,7 +274,7 @@ _DAMAGED: dict[str, Callable[[Path], bytes]] = {
 }
 
 _OTHERS: dict[str, tuple[str, Callable[[Path], bytes]]] = {
-    "wav": (".wav", lambda directory: _source(directory, 12, 44100).read_bytes()),
+    "wav": (".wav", lambda directory: source(directory, 12, 44100).read_bytes()),
     "wav_mp3": (".wav", lambda directory: _ffmpeg(directory, "-c:a libmp3lame -b:a 128k", format_="wav")),
     "flac": (".flac", lambda directory: _ffmpeg(directory, "-c:a flac", format_="flac")),
     "ogg": (".ogg", lambda directory: _ffmpeg(directory, "-c:a flac", format_="ogg")),

@@ -15,7 +15,8 @@ from service.errors import NotAnMp3
 # A decoder of layer III is this many samples late by itself; the delay and padding in a LAME tag do not count it.
 DECODER_DELAY = 529
 
-# A Xing header may count itself, or be off by the frames an encoder flushes; more than that is notable.
+# A Xing header may count itself, or be off by the frames an encoder flushes; more than that is notable. Encoders that
+# sign in it (LAME and those after it) count exactly.
 NOTABLE_FRAMES = 2
 
 
@@ -31,7 +32,7 @@ class AudioReport:
     sample_rate: int  # Hz, of the first frame
     junk_bytes: int  # neither frames nor known tags
     gaps: int  # places where the chain broke and was found again: junk, or files that were joined
-    truncated: bool  # the last frame or tag is cut, or the Xing header promises notably more
+    truncated: bool  # the last frame or tag is cut, or the describing frame promises more than there is
     version: str  # of MPEG: "1" | "2" | "2.5"
     tag_bytes: int
     info: str | None = None  # "Xing" | "Info" | "VBRI": the describing frame in front
@@ -94,7 +95,8 @@ def _report(walker: Walker) -> AudioReport:
     assert first is not None
     frames = walker.frames.total()
     junk = walker.seen - walker.frame_bytes - walker.info_bytes - walker.tag_bytes - walker.cut_bytes
-    lost = walker.gaps + junk * frames // walker.frame_bytes  # about so many frames may have been where now is junk
+    lost = walker.gaps - (-junk * frames // walker.frame_bytes)  # so many frames may have been where now is junk
+    notable = 0 if info.encoder else NOTABLE_FRAMES
     seconds = _seconds_by_bitrate(walker)
     return AudioReport(
         frames=frames,
@@ -105,7 +107,7 @@ def _report(walker: Walker) -> AudioReport:
         sample_rate=first.stream.sample_rate,
         junk_bytes=junk,
         gaps=walker.gaps,
-        truncated=walker.is_cut or (info.frames or 0) > frames + lost + NOTABLE_FRAMES,
+        truncated=walker.is_cut or (info.frames or 0) > frames + lost + notable,
         version=first.stream.version,
         tag_bytes=walker.tag_bytes,
         info=info.kind or None,
@@ -138,14 +140,18 @@ def _duration(walker: Walker, first: Stream, info: Info) -> float:
     if walker.is_info_displaced:
         samples[first.sample_rate] += first.samples
     else:
-        samples[first.sample_rate] -= _dropped(info, walker.frames.total(), first.samples)
+        played = walker.frames.total() + (walker.cut_frame is not None)
+        samples[first.sample_rate] -= _dropped(info, played, first.samples)
     return sum(count / rate for rate, count in samples.items())
 
 
 def _dropped(info: Info, frames: int, samples: int) -> int:
-    """Samples not played: the encoder's delay in front; its padding, if the frames promised are all there."""
+    """Samples not played: the encoder's delay in front; its padding, if the frames promised are all there.
+
+    Of what is shorter than both, nothing is played.
+    """
     if info.delay is None or info.padding is None or not info.frames:
         return 0
     front = info.delay + DECODER_DELAY
     back = max(0, info.padding - DECODER_DELAY) if info.frames <= frames else 0
-    return front + back if front + back < frames * samples else 0
+    return min(front + back, frames * samples)

@@ -62,13 +62,19 @@ def is_text(head: bytes) -> bool:
     return True
 
 
+def _is_utf16(head: bytes) -> bool:
+    """Whether it is text after a byte order mark. A frame of layer I may begin with the same two bytes."""
+    text = head.decode("utf-16", "ignore")
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) and "".join(text.split()).isprintable()
+
+
 def describe(head: bytes) -> str:
     """What a body that is no mp3 looks like, for people."""
     if not head:
         return "nothing"
     if not head.strip(b"\x00"):
         return "zeros"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or is_text(head):
+    if is_text(head) or _is_utf16(head):
         return signature(head) or "text"
     if head[0] == 0xFF and len(head) > 1:
         if head[1] & 0xF6 == 0xF0:

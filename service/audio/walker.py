@@ -229,6 +229,8 @@ class Walker:
             self._refuse("There is no whole frame of audio.", self.seen, "an mp3 without audio")
         if self._origin_at is not None:
             self._refuse("There is no chain of frames.", self.seen)
+        if self._next_at > self.seen:
+            self._refuse("The tag claims to be longer than all there is.", self.seen, "a tag without audio")
         if self.seen:
             self._refuse("There is nothing after the tag.", self.seen, "a tag without audio")
         self._refuse("There is nothing at all.", 0)
