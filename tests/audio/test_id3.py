@@ -12,6 +12,7 @@ from tinytag import TinyTag
 
 from service.audio import id3, tagblocks
 from service.audio.frames import scan
+from service.audio.tags import read_tags
 
 WORDS = {
     "title": "Früher war mehr Lametta",
@@ -122,6 +123,12 @@ def test_ffmpeg_reads_the_words_and_plays_the_music(tagged, cover):
         ["ffmpeg", "-v", "warning", "-i", path, "-map", "0:a", "-f", "null", "-"], capture_output=True
     )
     assert (played.returncode, played.stderr) == (0, b"")
+
+
+def test_our_own_reader_reads_every_word(tagged, cover):
+    tags = read_tags(tagged(id3.build(WORDS, labels=LABELS, cover=cover)))
+    assert {name: getattr(tags, name) for name in WORDS} == WORDS
+    assert (tags.picture, tags.sources) == (cover, ("id3v2.4",))
 
 
 def test_mp3val_finds_nothing_wrong(tagged, cover):
