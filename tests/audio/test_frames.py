@@ -7,12 +7,14 @@ from hashlib import sha256
 import mutagen.apev2
 import mutagen.id3
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from service.audio import frames
 from service.audio.frames import Frames, scan
 from service.audio.inspector import Inspector
 from service.errors import NotAnMp3
 from tests import corpus
+from tests.audio.test_inspector import BODIES, body_of
 
 UNTAGGED = (
     "cbr320",
@@ -109,6 +111,26 @@ def test_as_many_bytes_are_hashed_as_the_inspector_counts(name, path_of, monkeyp
     inspector.feed(path_of(name).read_bytes())
     inspector.finish()
     assert sum(end - start for start, end in hashed) == inspector._walker.frame_bytes
+
+
+@given(parts=BODIES)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_bytes_are_no_more_is_hashed_than_there_is(parts, tmp_path):
+    path = tmp_path / "any.mp3"
+    path.write_bytes(body_of(parts))
+    hashed = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "_digest", lambda file, chains: hashed.extend(chains) or b"")
+        try:
+            found = scan(path)
+        except NotAnMp3:
+            return
+    inspector = Inspector()
+    inspector.feed(path.read_bytes())
+    inspector.finish()
+    assert sum(end - start for start, end in hashed) == inspector._walker.frame_bytes
+    places = [found.start, *(place for span in hashed for place in span), found.end, path.stat().st_size]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -95,3 +95,10 @@ def test_if_range_lets_only_the_same_version_pass(field, allowed):
 
 def test_a_date_without_gmt_is_read_as_utc():
     assert conditional.is_not_modified({"If-Modified-Since": DATE.replace("GMT", "-0000")}, ETAG, MODIFIED)
+
+
+def test_what_has_no_date_is_told_by_its_entity_tag_alone():
+    conditional.check_unmodified({"If-Unmodified-Since": EARLIER}, ETAG, None)
+    assert not conditional.is_not_modified({"If-Modified-Since": LATER}, ETAG)
+    assert not conditional.may_send_range({"If-Range": DATE}, ETAG, None)
+    assert conditional.may_send_range({"If-Range": ETAG}, ETAG, None)

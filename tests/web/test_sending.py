@@ -83,3 +83,70 @@ async def test_a_client_that_goes_away_is_not_logged(tmp_path, aiohttp_client, c
     finally:
         os.close(descriptor)
     assert "cannot be sent" not in caplog.text
+
+
+@pytest.mark.parametrize("has_sendfile", [True, False])
+@pytest.mark.parametrize(("prefix", "count"), [(0, 1000), (5, 0), (5, 7), (3_000_000, 0), (3_000_000, 3_000_000)])
+async def test_the_prefix_comes_first_and_counts(tmp_path, aiohttp_client, monkeypatch, has_sendfile, prefix, count):
+    before, content = os.urandom(prefix), os.urandom(count + 20)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    sizes = []
+
+    async def send(request):
+        response = FileResponse(descriptor, 10, count, status=200, headers={}, prefix=before)
+        await response.send(request)
+        sizes.append(request._payload_writer.output_size)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", send)
+    client = await aiohttp_client(app)
+    if not has_sendfile:
+        monkeypatch.setattr(os, "sendfile", _blocking)
+        monkeypatch.setattr(asyncio.get_running_loop(), "sendfile", _not_here, raising=False)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        for _ in range(2):  # on one connection, so that nothing was left of the first
+            answer = await client.get("/")
+            assert answer.headers["Content-Length"] == str(prefix + count)
+            assert await answer.read() == before + content[10 : 10 + count]
+    finally:
+        os.close(descriptor)
+    assert all(prefix + count < size < prefix + count + 1000 for size in sizes)
+
+
+def _blocking(*_):
+    raise BlockingIOError
+
+
+async def _not_here(*_, **__):
+    raise NotImplementedError
+
+
+async def test_a_client_that_goes_away_within_the_prefix_gets_no_more(tmp_path, aiohttp_client, caplog):
+    ended = asyncio.Event()
+
+    async def send(request):
+        try:
+            response = FileResponse(descriptor, 0, 50_000_000, status=200, headers={}, prefix=bytes(50_000_000))
+            await response.send(request)
+        finally:
+            ended.set()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", send)
+    client = await aiohttp_client(app)
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    os.truncate(path, 50_000_000)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        answer = await client.get("/")
+        assert not ended.is_set()
+        answer.connection.transport.abort()
+        await asyncio.wait_for(ended.wait(), 10)
+    finally:
+        os.close(descriptor)
+    assert "cannot be sent" not in caplog.text
