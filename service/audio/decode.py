@@ -95,7 +95,7 @@ def measure(path: Path) -> Measured:
                 meters.take(samples, sample_rate)
             lost += source.samples - decoded
     if meters is None or not meters.has_sound:
-        raise Undecodable("No frame of this file can be decoded.")
+        raise Undecodable("There is no sound in the frames of this file.")
     return meters.result(lost)
 
 
@@ -373,18 +373,15 @@ class _Meters:
 
 def _cuts(survey: _Survey) -> list[tuple[int, int]]:
     """Which samples are not played: the encoder's delay, and its padding if the frames it belongs to are all there."""
-    info, frames = survey.info, survey.frames.total()
+    info = survey.info
     if info is None or info.delay is None or info.padding is None or not info.frames or survey.is_info_displaced:
         return []
     assert survey.first is not None
-    samples = survey.first.stream.samples
-    front, back = info.delay + DECODER_DELAY, max(0, info.padding - DECODER_DELAY)
-    end = info.frames * samples
-    if info.frames > frames:
-        back = 0
-    if front + back >= frames * samples:
-        return []
-    return [(0, front), (end - back, end)] if back else [(0, front)]
+    played = survey.frames.total() + (survey.cut_frame is not None)
+    end = info.frames * survey.first.stream.samples
+    back = max(0, info.padding - DECODER_DELAY) if info.frames <= played else 0
+    front = min(info.delay + DECODER_DELAY, end - back)
+    return [(0, front), (end - back, end)]
 
 
 class _Loudness:
