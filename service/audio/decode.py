@@ -85,7 +85,7 @@ def measure(path: Path) -> Measured:
         survey = _survey(file)
         meters: _Meters | None = None
         lost = 0
-        for (sample_rate, channels), run in groupby(_frames(file, survey), key=lambda block: block.kind):
+        for (sample_rate, channels, _), run in groupby(_frames(file, survey), key=lambda block: block.kind):
             if meters is None:
                 meters = _Meters(sample_rate, channels, survey)
             source = _Source(run)
@@ -140,7 +140,7 @@ def _survey(file: FileIO) -> _Survey:
 class _Frames:
     """Some whole frames of one kind, ready for the decoder."""
 
-    kind: tuple[int, int]  # sample rate and channels
+    kind: tuple[int, int, int]  # sample rate, channels, and what tells one free format from others
     data: bytes
     samples: int
 
@@ -183,7 +183,7 @@ def _prepare(data: bytearray, starts: list[int], end: int, stream: Stream, is_fi
     changes = [0, *(np.flatnonzero(np.diff(is_mono)) + 1).tolist(), len(starts)]
     ends = [*starts, end]
     for first, last in pairwise(changes):
-        kind = stream.sample_rate, 1 if is_mono[first] else 2
+        kind = stream.sample_rate, 1 if is_mono[first] else 2, stream.free_length
         yield _Frames(kind, bytes(data[ends[first] : ends[last]]), (last - first) * stream.samples)
 
 

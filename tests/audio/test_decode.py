@@ -17,6 +17,8 @@ from service.audio.chromaprint import find_library
 from service.audio.decode import Undecodable, measure
 from service.audio.fingerprint import similarity
 from tests import corpus
+from tests.audio import oddities
+from tests.audio.oddities import ODDITIES
 
 RATE = 44100
 PLAYED_BY_FFMPEG = [
@@ -95,6 +97,15 @@ def test_the_duration_is_the_one_counted_frame_by_frame(path_of, content_of, ins
     assert (found.sample_rate, found.channels) == (audio.sample_rate, audio.channels)
     assert found.samples == round(audio.duration * audio.sample_rate)
     assert len(found.peaks) == 2 * math.ceil(found.samples / found.samples_per_point)
+
+
+@pytest.mark.parametrize("name", sorted(ODDITIES))
+def test_an_odd_file_is_decoded_as_long_as_its_frames_last(corpus_dir, inspect, name):
+    path = oddities.make(corpus_dir, name)
+    found = measure(path)
+    assert (found.lost_samples > 0) == (name == "frames in any order")
+    played = found.duration + found.lost_samples / found.sample_rate
+    assert played == pytest.approx(inspect(path.read_bytes()).audio.duration, abs=0.5 / found.sample_rate)
 
 
 @pytest.mark.parametrize("name", ["free_format", "free_format_bare"])
