@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from tinytag import TinyTag
 
 from service.audio import apetag, id3frames, tagblocks, tagtext
+from service.audio.genres import GENRES, genre_name
 from service.audio.id3frames import Allowance
 from service.audio.unreadable import Unreadable
 
@@ -231,9 +232,9 @@ def _genres(text: str) -> list[str]:
     for value in _split(text):
         rest = value.strip()[:MAX_NAME]
         while match := _REFERENCE.match(rest):
-            values.append(_REFERRED.get(match[1], match[1]))
+            values.append(_REFERRED.get(match[1]) or genre_name(match[1]))
             rest = rest[match.end() :]
-        values.append(_REFERRED.get(rest, rest.replace("((", "(", 1) if rest.startswith("((") else rest))
+        values.append(_REFERRED.get(rest) or genre_name(rest.replace("((", "(", 1) if rest.startswith("((") else rest))
     return values
 
 
@@ -271,7 +272,8 @@ def _id3v1(tag: bytes) -> _Source:
     for where, part in zip(_V1_FIELDS, parts, strict=True):
         text = part.decode("utf-8", "ignore") if is_utf8 else tagtext.decode(part)
         tidy += (text.rstrip().encode() if is_utf8 else part).ljust(where.stop - where.start, b"\0")
-    tidy = tidy[: 127 - len(track)] + track + tag[127:]
+    tidy = tidy[: 127 - len(track)] + track + b"\xff"
+    source.add("genre", *GENRES[tag[127] : tag[127] + 1])
     _interpret(source, tidy, "utf-8" if is_utf8 else "cp1252")
     return source
 
