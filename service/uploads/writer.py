@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-BUDGET_BYTES = 24 << 20
+BUDGET_BYTES = 16 << 20
 MIN_PENDING_BYTES = 64 << 10
 MAX_PENDING_BYTES = 4 << 20
 

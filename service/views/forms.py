@@ -8,7 +8,7 @@ from aiohttp import web
 from service.accounts.permissions import Identity
 from service.catalogue import tracks
 from service.errors import BodyError, ClientGone, Invalid, MalformedBody, NotAnMp3, YarrrError
-from service.keys import DATABASE, SETTINGS
+from service.keys import DATABASE, INTAKE, SETTINGS
 from service.uploads.intake import MAX_TITLE_CHARACTERS
 from service.uploads.model import NewUpload
 from service.uploads.names import clean_text
@@ -69,7 +69,7 @@ async def take_form(request: web.Request, identity: Identity) -> TakenForm:
 
 async def _take_parts(request: web.Request, identity: Identity, form: TakenForm) -> None:
     title: str | None = None
-    async for part in parts(request, request.app[SETTINGS].body_idle_timeout_s):
+    async for part in parts(request, request.app[SETTINGS].body_idle_timeout_s, request.app[INTAKE].read_limit):
         if isinstance(part, Field):
             title = _title(part.value) if part.name == TITLE_FIELD else title
             continue

@@ -29,6 +29,15 @@ def break_off(request: web.Request) -> None:
 RECEIVE_BYTES = 256 << 10
 """What asyncio takes from a socket in one call."""
 NARROW_BYTES = 64 << 10
+BUFFER_BYTES = 64 << 10
+"""aiohttp buffers up to twice this, and what one call brings, for one of few uploads; a connection begins with less."""
+
+
+def narrow(request: web.Request) -> None:
+    """Receive less at once from now on: with hundreds of uploads it is these buffers that fill the memory."""
+    transport: Any = request.transport
+    if hasattr(transport, "max_size"):  # asyncio's own; there is no public way
+        transport.max_size = NARROW_BYTES
 
 
 class EmptyBody:
@@ -47,12 +56,13 @@ class RequestBody:
     def __init__(
         self, request: web.Request, idle_timeout_s: float, limit: Callable[[], int] = lambda: RECEIVE_BYTES
     ) -> None:
-        """`limit` tells how many bytes one read may give at the moment."""
+        """`limit` tells how many bytes one upload may hold at the moment: below `RECEIVE_BYTES` less is received."""
         self._request = request
         self._limit = limit
         self._content: StreamReader = request.content
         self._idle_timeout_s = idle_timeout_s
         self._is_broken = False
+        self._has_begun = False
 
     async def read(self) -> bytes:
         """The next bytes, whatever has arrived; empty at the end.
@@ -65,11 +75,13 @@ class RequestBody:
             raise ClientGone("The connection broke off.")
         try:
             async with asyncio.timeout(self._idle_timeout_s):
-                limit = self._limit()
-                if limit >= RECEIVE_BYTES:
-                    return await self._content.readany()
-                self._narrow()
-                return await self._content.read(limit)
+                if self._limit() < RECEIVE_BYTES:
+                    narrow(self._request)
+                elif self._has_begun:  # only now it shows how many begin at once
+                    self._content.set_read_chunk_size(BUFFER_BYTES)
+                chunk = await self._content.readany()
+                self._has_begun = True
+                return chunk
         except TimeoutError:
             raise BodyTimeout("No bytes came for too long.") from None
         except (ConnectionError, asyncio.IncompleteReadError, ClientPayloadError):
@@ -77,12 +89,6 @@ class RequestBody:
             if rest := unread(self._content):
                 return rest
             raise ClientGone("The connection broke off.") from None
-
-    def _narrow(self) -> None:
-        """Receive less at once from now on: with hundreds of uploads it is these buffers that fill the memory."""
-        transport: Any = self._request.transport
-        if hasattr(transport, "max_size"):  # asyncio's own; there is no public way
-            transport.max_size = NARROW_BYTES
 
     def at_end(self) -> bool:
         """Whether the last byte has been read and the body is known to be over."""

@@ -1,15 +1,17 @@
 """multipart/form-data, part by part as it streams by (RFC 7578), whatever the order of the fields."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aiohttp import BodyPartReader, ClientPayloadError, MultipartReader, web
 
 from service.errors import BodyTimeout, ClientGone, MalformedBody, TooLarge
-from service.web.body import unread
+from service.web.body import RECEIVE_BYTES, narrow, unread
 
 CHUNK_BYTES = 256 << 10
+NARROW_CHUNK_BYTES = 32 << 10
+"""aiohttp buffers twice this, and the reader of a part holds it once more."""
 MAX_FIELD_BYTES = 64 << 10
 MAX_FIELDS = 50
 MAX_FILES = 20
@@ -26,12 +28,15 @@ class Field:
 class FilePart:
     """A part with a file name: a body to be read. ``content_digest`` is its own field of that name, if it has one."""
 
-    def __init__(self, part: BodyPartReader, request: web.Request, idle_timeout_s: float) -> None:
+    def __init__(
+        self, part: BodyPartReader, request: web.Request, idle_timeout_s: float, limit: Callable[[], int]
+    ) -> None:
         self.name = part.name or ""
         self.filename = part.filename
         self.headers = part.headers
         self._part = part
         self._request = request
+        self._limit = limit
         self._idle_timeout_s = idle_timeout_s
         self._is_broken = False
         self._has_begun = False
@@ -51,7 +56,7 @@ class FilePart:
             chunk = b""
             async with asyncio.timeout(self._idle_timeout_s):
                 while not chunk and not self._part.at_eof():  # of a form that was cut off it may be empty in between
-                    chunk = bytes(await self._part.read_chunk(CHUNK_BYTES))
+                    chunk = bytes(await self._part.read_chunk(self._chunk_bytes()))
                     self._has_begun = True
             return chunk
         except TimeoutError:
@@ -63,6 +68,13 @@ class FilePart:
             raise ClientGone("The connection broke off.") from None
         except (ValueError, AssertionError, RuntimeError, LookupError) as error:
             raise MalformedBody(f"Not multipart/form-data: {error}.") from None
+
+    def _chunk_bytes(self) -> int:
+        if self._limit() < RECEIVE_BYTES:
+            narrow(self._request)
+            return NARROW_CHUNK_BYTES
+        # How many begin at once shows with the second piece; what aiohttp buffers grows by a large one for good.
+        return CHUNK_BYTES if self._has_begun else NARROW_CHUNK_BYTES
 
     def _delivered(self) -> bytes:
         """What the reader holds back and what it has not seen, up to the boundary.
@@ -91,8 +103,12 @@ class FilePart:
         return self._part.at_eof()
 
 
-async def parts(request: web.Request, idle_timeout_s: float) -> AsyncIterator[Field | FilePart]:
+async def parts(
+    request: web.Request, idle_timeout_s: float, limit: Callable[[], int] = lambda: RECEIVE_BYTES
+) -> AsyncIterator[Field | FilePart]:
     """The parts in the order they come. A file part must be read before the next part is asked for.
+
+    `limit` tells how many bytes one upload may hold at the moment: below `RECEIVE_BYTES` less is received.
 
     Raises:
         MalformedBody: not multipart/form-data, or broken.
@@ -109,11 +125,11 @@ async def parts(request: web.Request, idle_timeout_s: float) -> AsyncIterator[Fi
         if part.filename is None:
             fields += 1
             _limit(fields, MAX_FIELDS, "fields")
-            yield Field(part.name or "", await _text(part, request, idle_timeout_s))
+            yield Field(part.name or "", await _text(FilePart(part, request, idle_timeout_s, limit)))
         else:
             files += 1
             _limit(files, MAX_FILES, "files")
-            yield FilePart(part, request, idle_timeout_s)
+            yield FilePart(part, request, idle_timeout_s, limit)
 
 
 def _reader(request: web.Request) -> MultipartReader:
@@ -139,8 +155,7 @@ async def _next(reader: MultipartReader, idle_timeout_s: float) -> MultipartRead
         raise
 
 
-async def _text(part: BodyPartReader, request: web.Request, idle_timeout_s: float) -> str:
-    body = FilePart(part, request, idle_timeout_s)
+async def _text(body: FilePart) -> str:
     text = bytearray()
     while chunk := await body.read():
         text += chunk

@@ -11,7 +11,8 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from service.errors import BodyTimeout, ClientGone, UnsupportedMediaType, YarrrError
-from service.web.body import RequestBody, refuse_content_encoding
+from service.server import READ_BUFFER_BYTES
+from service.web.body import BUFFER_BYTES, NARROW_BYTES, RECEIVE_BYTES, RequestBody, refuse_content_encoding
 from tests.web.conftest import served
 
 SIZE = 200_000
@@ -27,13 +28,21 @@ class Reading:
         self.done = asyncio.Event()
         self.lag_s = 0.0
         self.idle_timeout_s = 5.0
+        self.limit = RECEIVE_BYTES
+        self.pause_s = 0.0
+        self.buffered = 0
+        self.buffer_limits: list[int] = []
 
     async def handle(self, request: web.Request) -> web.Response:
         await asyncio.sleep(self.lag_s)
-        body = RequestBody(request, self.idle_timeout_s)
+        body = RequestBody(request, self.idle_timeout_s, lambda: self.limit)
         try:
+            self.buffer_limits.append(request.content.get_read_buffer_limits()[0])
             while chunk := await body.read():
                 self.chunks.append(chunk)
+                await asyncio.sleep(self.pause_s)
+                self.buffer_limits.append(request.content.get_read_buffer_limits()[0])
+                self.buffered = max(self.buffered, request.content._size)
                 self.ends.append(body.at_end())
         except YarrrError as error:
             self.error = error
@@ -86,6 +95,32 @@ async def test_a_whole_body_is_read_to_its_end(reading, chunked, lag_s):
     assert reading.error is None
     if not chunked:
         assert reading.ends == [False] * (len(reading.ends) - 1) + [True]
+
+
+@pytest.mark.parametrize("limit", [NARROW_BYTES, RECEIVE_BYTES])
+async def test_what_waits_to_be_read_of_one_of_many_uploads_is_little(reading, limit):
+    """64 KiB and not 128 and more: two hundred times."""
+    reading.limit = limit
+    reading.pause_s = 0.05
+    data = bytes(range(250)) * 20_000
+    async with connection(reading) as (reader, writer):
+        writer.write(head(len(data)) + data)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    assert reading.content == data
+    if limit < RECEIVE_BYTES:
+        assert reading.buffered <= NARROW_BYTES + READ_BUFFER_BYTES * 2
+    else:
+        assert reading.buffered > NARROW_BYTES * 2
+
+
+async def test_before_it_is_known_how_many_begin_each_may_buffer_less_than_one_receive(reading):
+    reading.limit = RECEIVE_BYTES
+    reading.pause_s = 0.01
+    async with connection(reading) as (reader, writer):
+        writer.write(head(SIZE) + bytes(SIZE))
+        await reader.readline()
+    assert reading.buffer_limits[0] < NARROW_BYTES
+    assert reading.buffer_limits[-1] == BUFFER_BYTES  # for one of few, who would only be slower
 
 
 async def test_an_empty_body_ends_at_once(reading):

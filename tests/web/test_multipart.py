@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import ClientGone, YarrrError
-from service.web.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES, Field, FilePart, parts
+from service.web.body import RECEIVE_BYTES
+from service.web.multipart import (
+    CHUNK_BYTES,
+    MAX_FIELD_BYTES,
+    MAX_FIELDS,
+    MAX_FILES,
+    NARROW_CHUNK_BYTES,
+    Field,
+    FilePart,
+    parts,
+)
 from service.web.problems import problem_of
 from tests.web.conftest import served
 
@@ -29,13 +39,15 @@ class Forms:
         self.seen = []
         self.error: Exception | None = None
         self.lag_s = 0.0
+        self.limit = RECEIVE_BYTES
+        self.sizes: list[int] = []
         self.done = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.Response:
         self.seen, self.error = [], None
         await asyncio.sleep(self.lag_s)
         try:
-            async for each in parts(request, 5.0):
+            async for each in parts(request, 5.0, lambda: self.limit):
                 if isinstance(each, Field):
                     self.seen.append((each.name, each.value))
                 else:
@@ -54,6 +66,7 @@ class Forms:
         self.seen.append((file.name, file.filename, content := bytearray()))
         while chunk := await file.read():
             content += chunk
+            self.sizes.append(len(chunk))
         assert await file.read() == b""
         assert file.at_end()
 
@@ -86,6 +99,17 @@ async def test_fields_and_files_come_in_order(forms):
     body = part(b"name", b"Song") + part(b"mp3", b"\xff\xfb\x00", b"a.mp3") + part(b"more", "ü".encode()) + END
     assert await post(forms, body) == 200
     assert forms.seen == [("name", "Song"), ("mp3", "a.mp3", b"\xff\xfb\x00"), ("more", "ü")]
+
+
+@pytest.mark.parametrize(("limit", "most"), [(RECEIVE_BYTES - 1, NARROW_CHUNK_BYTES), (RECEIVE_BYTES, CHUNK_BYTES)])
+async def test_a_file_comes_in_small_pieces_while_many_others_do(forms, limit, most):
+    forms.limit = limit
+    forms.lag_s = 0.2
+    content = bytes(range(250)) * 20_000
+    assert await post(forms, part(b"mp3", content, b"a.mp3") + END) == 200
+    assert forms.seen == [("mp3", "a.mp3", content)]
+    assert max(forms.sizes) == most
+    assert forms.sizes[0] <= NARROW_CHUNK_BYTES
 
 
 SMALL = part(b"mp3", b"\r\n--x\r\n--\r\n-xx\r\n\r", b"a") + part(b"name", b"N") + END
