@@ -307,8 +307,8 @@ def only_ids(server) -> None:
     """In the data directory there is nothing that a client has named."""
     hexadecimal = set("0123456789abcdef")
     for path in server.data_dir.rglob("*"):
-        name = path.name.removesuffix(".part")
-        known = {"blobs", "spool", "lock", "catalogue.db", "catalogue.db-wal", "catalogue.db-shm", "ballast"}
+        name = path.name.removesuffix(".part").removesuffix(".jpg")
+        known = {"blobs", "covers", "spool", "lock", "catalogue.db", "catalogue.db-wal", "catalogue.db-shm", "ballast"}
         assert set(name) <= hexadecimal or name in known, path
     assert {path.name for path in server.directory.iterdir()} <= {"data", "server.log"}
 
