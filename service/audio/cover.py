@@ -20,6 +20,7 @@ MAX_BYTES = 10 << 20
 MAX_PIXELS = 40_000_000
 MAX_SCANS = 100
 QUALITY = 85
+STRIPE = 64  # rows, after they were made coarse
 
 # Pillow refuses what has more than twice as many before it decodes, too.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
@@ -110,21 +111,30 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _shrunk(image: Image.Image, size: int) -> Image.Image:
-    """The picture in RGB on white with this longest side; most is thrown away early, so that little memory is used."""
+    """The picture in RGB on white with this longest side.
+
+    It is flattened and made coarse in stripes, since a picture may take most of the memory there is just by itself.
+    """
     image.draft("RGB", (2 * size, 2 * size))
     image.load()
+    width, height = image.size
+    factor = max(1, max(width, height) // (3 * size))
+    coarse = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, STRIPE * factor):
+        stripe = image.crop((0, top, width, min(height, top + STRIPE * factor)))
+        coarse.paste(_flat(stripe).reduce(factor), (0, top // factor))
+    return _fitted(coarse, size)
+
+
+def _flat(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 256).convert("L")
-    if image.mode in ("P", "PA") or (image.mode not in ("RGBA", "LA") and "transparency" in image.info):
-        image = image.convert("RGBA")
-    if image.mode in ("RGBA", "LA", "La", "RGBa"):
-        image = _fitted(image, size).convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        return white
-    if image.mode in ("1", "I", "F"):
-        image = image.convert("L")
-    return _fitted(image, size).convert("RGB")
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
 
 
 def _fitted(image: Image.Image, size: int) -> Image.Image:
