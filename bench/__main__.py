@@ -6,7 +6,21 @@ import sys
 import traceback
 from dataclasses import replace
 
-from bench import content, downloads, listing, machine, memory, parts, paths, report, resume, tools, uploads
+from bench import (
+    analyse,
+    content,
+    downloads,
+    listing,
+    machine,
+    memory,
+    parts,
+    paths,
+    report,
+    resume,
+    same,
+    tools,
+    uploads,
+)
 from bench.client import ClientFailed
 from bench.row import Result, Row, Run, measure
 from bench.server import ServerFailed
@@ -28,6 +42,8 @@ def main() -> int:
         *listing.rows(run),
         *memory.rows(run),
         *parts.rows(run),
+        *analyse.rows(run),
+        *same.rows(run),
     ]
     if arguments.list:
         print("\n".join(f"{row.name:16} {row.title}" for row in all_rows))

@@ -6,7 +6,7 @@ import subprocess
 
 from bench.paths import BENCH, LOAD
 
-PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "gcc": "gcc libc6-dev", "lame": "lame"}
+PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "gcc": "gcc libc6-dev", "lame": "lame", "ffmpeg": "ffmpeg"}
 MODULES = {"fastapi": "fastapi", "uvicorn": "uvicorn[standard]", "python_multipart": "python-multipart"}
 
 
