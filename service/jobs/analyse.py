@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.audio.fingerprint import similarity
+from service.audio.fingerprint import SAME, similarity
 from service.catalogue import analyses, clock, jobs, tracks
 from service.catalogue.analyses import Analysis
 from service.catalogue.database import Database
@@ -26,9 +26,6 @@ DESCRIBE = Limits(cpu_s=5, wall_s=10)
 SLOWEST_READ = 20e6  # bytes a second, of a disk that is busy
 SLOWEST_HASH = 100e6
 SLOWEST_DECODE = 100  # seconds of audio for one of CPU
-
-SAME_SOUND = 0.7
-"""So similar are two fingerprints of one recording, at least."""
 
 LIKE_DURATION_S = 3.0
 MAX_CANDIDATES = 500
@@ -160,7 +157,7 @@ async def _scan(job: Job, worker: Worker, path: Path) -> dict[str, Any]:
 
 
 def _most_similar(fingerprint: bytes, rows: list[sqlite3.Row]) -> str | None:
-    best, found = SAME_SOUND, None
+    best, found = SAME, None
     for row in rows:
         score = similarity(fingerprint, row["fingerprint"])
         if score >= best and row["sound_id"] is not None:
