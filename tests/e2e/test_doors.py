@@ -61,14 +61,23 @@ def test_an_mp3_goes_in_at_a_door_and_comes_out_unchanged(server, path_of, name,
         assert track["filename"] == path.name
 
     again = server.curl(answer.headers["location"])
-    assert (again.status, again.json()) == (200, track)
-    assert again.headers["etag"] == answer.headers["etag"]
+    assert (again.status, but_for_analysis(again.json())) == (200, but_for_analysis(track))
+    version = answer.headers["etag"].rpartition("-")[0]
+    assert again.headers["etag"].startswith(version)
 
     download = server.curl(track["url"])
     assert (download.status, download.body) == (200, content)
     frame_s = (1152 if track["sample_rate"] >= 32_000 else 576) / track["sample_rate"]
     seconds = 12 if name == "free_format" else corpus.decoded_seconds(path)  # which ffmpeg cannot decode
     assert track["duration"] == pytest.approx(seconds, abs=frame_s + 0.001)
+
+
+def but_for_analysis(track):
+    """What is known of a track from its first moment on."""
+    said_by_the_file = {"title", "artist", "album", "album_artist", "genre", "composer", "comment", "tags", "cover"}
+    numbers = {"year", "track_number", "disc_number"}
+    found_later = {*said_by_the_file, *numbers, "state", "metadata", "updated_at"}
+    return {name: value for name, value in track.items() if name not in found_later}
 
 
 def test_a_track_is_listed_the_moment_its_receipt_is_out(server, path_of):
