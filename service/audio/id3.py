@@ -35,7 +35,8 @@ def build(words: Mapping[str, Any], *, labels: Mapping[str, str] | None = None, 
 
     `words` has the members of a track's tags: ``title``, ``artist``, ``album``, ``album_artist``, ``genre``,
     ``composer``, ``comment``, ``isrc``; ``year``, ``track_number``, ``track_total``, ``disc_number``, ``disc_total``,
-    ``bpm``; ``musicbrainz`` and ``replaygain`` by name (as in `tags.Tags`). A label becomes a TXXX frame ``label:NAME``. `cover` is a JPEG.
+    ``bpm``; ``musicbrainz`` and ``replaygain`` by name (as in `tags.Tags`). A label becomes a TXXX frame
+    ``label:NAME``. `cover` is a JPEG.
 
     Raises:
         ValueError: it would be longer than a tag can be, 256 MiB.
