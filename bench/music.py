@@ -94,6 +94,6 @@ def _tone(hertz: float, seconds: float, partials: list[float]) -> Samples:
 
 def _add(sound: Samples, start: float, tone: Samples, left: float) -> None:
     at = round(start * RATE)
-    tone = tone[: len(sound) - at]
+    tone = tone[: max(0, len(sound) - at)]
     sound[at : at + len(tone), 0] += tone * left * 2
     sound[at : at + len(tone), 1] += tone * (1 - left) * 2
