@@ -43,6 +43,9 @@ FULL_SCALE = 32768 // HEADROOM
 # Above this, loudness is counted in steps of a tenth of a decibel and not in a list, which would grow with the file.
 EXACT_SECONDS = 12 * 3600
 
+# Header, CRC, side information, and the sign of a describing frame; there are free formats whose frames are shorter.
+_LONGEST_HEAD = 4 + 2 + 32 + 4
+
 _DESCRIBING = bytearray(b"Xing"), bytearray(b"Info")
 
 
@@ -156,12 +159,11 @@ def _frames(file: FileIO, survey: _Survey) -> Iterator[_Frames]:
         while start < end:
             block = file.read(min(BLOCK_BYTES, end - start))
             start = start + len(block) if block else end
-            data = bytearray(rest + block)
-            if start >= end or not block:
-                data += bytes(max(lengths))
-            starts, at = [], 0
             limit = len(rest) + len(block)
-            while at + 3 <= limit and at + lengths[data[at + 2]] <= len(data) and lengths[data[at + 2]]:
+            data = bytearray(rest + block) + bytes(max(lengths) + _LONGEST_HEAD)
+            room = limit if start < end else limit + max(lengths)
+            starts, at = [], 0
+            while at + 3 <= limit and lengths[data[at + 2]] and at + lengths[data[at + 2]] <= room:
                 starts.append(at)
                 at += lengths[data[at + 2]]
             rest = bytes(data[at:limit])

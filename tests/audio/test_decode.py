@@ -202,6 +202,13 @@ def test_noise_in_the_place_of_all_frames_is_no_crash(content_of, tmp_path):
     assert found.duration + found.lost_samples / RATE == pytest.approx(12.04, abs=0.01)
 
 
+def test_frames_too_short_for_what_a_frame_begins_with_are_no_crash(tmp_path):
+    """Free format allows any length, 24 bytes of MPEG-1 in stereo too, whose side information alone takes 32."""
+    content = (b"\xff\xfb\x00\x00" + b"\x55" * 20) * 1000
+    with pytest.raises(Undecodable):
+        measure_of(content, tmp_path)
+
+
 # Levels
 
 
