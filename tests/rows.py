@@ -4,7 +4,7 @@ import sqlite3
 from hashlib import sha256
 from typing import Any
 
-from service.catalogue import tracks, users
+from service.catalogue import search, tracks, users
 from service.catalogue.tracks import NewTrack
 
 
@@ -47,5 +47,6 @@ def add_track(connection: sqlite3.Connection, number: int, user_id: str = "u1", 
     )
     for name, value in changes.items():
         connection.execute(f"UPDATE tracks SET {name} = ? WHERE track_id = ?", (value, row["track_id"]))
+    search.refresh(connection)  # as every transaction of the service ends
     found: sqlite3.Row = connection.execute("SELECT * FROM tracks WHERE track_id = ?", (row["track_id"],)).fetchone()
     return found

@@ -56,7 +56,7 @@ async def of_like_duration(
         """
         SELECT track_id, sound_id, fingerprint
         FROM (SELECT track_id, sound_id, created_at FROM tracks INDEXED BY tracks_by_duration
-              WHERE user_id = ? AND duration BETWEEN ? AND ? AND trashed_at IS NULL AND track_id != ?)
+              WHERE user_id = ? AND is_trashed = 0 AND duration BETWEEN ? AND ? AND track_id != ?)
         JOIN analyses USING (track_id)
         WHERE fingerprint IS NOT NULL
         ORDER BY track_id LIMIT ?

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 
 import aiosqlite
 
+from service.catalogue.search import refresh
 from service.errors import DatabaseFull, StorageFailed
 
 T = TypeVar("T")
@@ -89,6 +90,7 @@ def write_together(connection: sqlite3.Connection, works: Sequence[Work]) -> lis
                 connection.execute("ROLLBACK TO work")
                 results.append(error)
             connection.execute("RELEASE work")
+        refresh(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -107,6 +109,7 @@ def _write_alone(connection: sqlite3.Connection, work: Work) -> Any:
                 raise
             connection.execute("ROLLBACK")
             return error
+        refresh(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

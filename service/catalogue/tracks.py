@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from service.catalogue import blobs
+from service.catalogue import blobs, search
 from service.catalogue.database import Database
 from service.errors import Conflict, Invalid, NotFound
 
@@ -81,19 +81,23 @@ def title_of(filename: str) -> str:
 
 def insert(connection: sqlite3.Connection, track: NewTrack) -> sqlite3.Row:
     """Add a track whose blob is there; its row."""
+    columns = {name: getattr(track, name) for name in NewTrack.__slots__}
     row: sqlite3.Row = connection.execute(
         """
         INSERT INTO tracks (track_id, user_id, key, sha256, size, filename, title, given, duration, bitrate, mode,
-                            channels, sample_rate, audio, state, created_at, updated_at)
+                            channels, sample_rate, audio, state, created_at, updated_at, words, marks, word_bits,
+                            mark_bits)
         VALUES (:track_id, :user_id, :key, :sha256, :size, :filename, :title, :given, :duration, :bitrate, :mode,
-                :channels, :sample_rate, :audio, 'analysing', :created_at, :created_at)
+                :channels, :sample_rate, :audio, 'analysing', :created_at, :created_at, :words, :marks, :word_bits,
+                :mark_bits)
         RETURNING *
         """,
         {
-            **{name: getattr(track, name) for name in NewTrack.__slots__},
+            **columns,
             "duration": round(track.duration, 6),  # a microsecond is finer than a sample, and reads the same everywhere
             "audio": _packed(track.audio),
             "given": _packed(track.given),
+            **search.indexed({**search.UNKNOWN, **columns}),
         },
     ).fetchone()
     return row

@@ -12,15 +12,19 @@ import orjson
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
-from service.catalogue import clock
-from service.catalogue.listing import FIELDS, SORTS, Listing, Page, page_tracks
+from service.catalogue import clock, search
+from service.catalogue.listing import FIELDS, SORTS, Listing, Page, ordered, page_tracks
 from service.keys import DATABASE
+from service.schemas.tracks import LABEL_NAME
 from service.web.conditional import is_not_modified
 from service.web.paging import OPERATORS, Filter, Query, Rules, cursor, link_field, page_url, read_query
 
 MODES = ("cbr", "vbr", "abr")
 STATES = ("analysing", "ready", "trashed")
+METADATA = ("pending", "available", "unavailable")
 MAX_TEXT = 1024
+MAX_SEARCH = 256
+MAX_WORDS = 16
 CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 """Of every answer about what a user has."""
 
@@ -74,14 +78,33 @@ def _range(name: str, column: str, read: Callable[[str], Any]) -> dict[str, Filt
     return {f"{name}{suffix}": Filter(column, operator, read) for suffix, operator in OPERATORS.items()}
 
 
+def _words(value: str) -> tuple[str, ...] | None:
+    text = _text(value)
+    words = search.fold(text)
+    if len(text) > MAX_SEARCH or len(words) > MAX_WORDS:
+        raise ValueError(f"At most {MAX_SEARCH} characters and {MAX_WORDS} words.")
+    if not words and text.strip():
+        raise ValueError("Has no letter and no digit.")
+    return tuple(words) or None
+
+
+def _label(name: str) -> Filter | None:
+    return Filter(f"label:{name}", "=", _text) if re.fullmatch(LABEL_NAME, name) else None
+
+
 RULES = Rules(
     filters={
-        **{name: Filter(name, "=", _text) for name in ("title", "artist", "album", "filename")},
+        "q": Filter("words", "=", _words),
+        **{name: Filter(name, "=", _text) for name in search.TEXTS},
+        **_range("year", "year", _integer),
         "mode": Filter("mode", "=", _one_of(*MODES)),
         "channels": Filter("channels", "=", _integer),
         "sample_rate": Filter("sample_rate", "=", _integer),
         "state": Filter("state", "=", _one_of(*STATES)),
+        "metadata": Filter("metadata", "=", _one_of(*METADATA)),
+        "has_cover": Filter("has_cover", "=", lambda value: int(_one_of("true", "false")(value) == "true")),
         "sha256": Filter("sha256", "=", _digest),
+        "same_as": Filter("same_as", "=", _text),
         **_range("duration", "duration", _number),
         **_range("size", "size", _integer),
         **_range("bitrate", "bitrate", _integer),
@@ -91,8 +114,12 @@ RULES = Rules(
     sorts=SORTS,
     fields=FIELDS,
     default_sort="-created_at",
+    families={"label": _label},
+    ordered=ordered,
 )
-"""Filters compare title, artist and album without regard to ASCII case; ``state=trashed`` lists the trash."""
+"""Filters compare texts whole, all but file names and labels without regard to ASCII case; ``state=trashed`` lists the
+trash. ``q`` finds words by their beginnings; an empty one, as an empty form sends it, filters nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ opaque, and good only for the listing that gave it: the same user, filters and s
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -29,11 +29,16 @@ _INTEGERS = range(-(1 << 63), 1 << 63)
 _CONTROLS = ("cursor", "limit", "sort", "fields", "count")
 
 Position = tuple[str | int | float, ...]
+Sort = tuple[tuple[str, bool], ...]
+Condition = tuple[str, str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A query parameter: the column and operator it stands for, how its text is read (ValueError says why not)."""
+    """A query parameter: the column and operator it stands for, how its text is read (ValueError says why not).
+
+    A text that is read as None filters nothing.
+    """
 
     column: str
     operator: str
@@ -42,24 +47,37 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one listing can do. ``sorts`` are columns, ``default_sort`` as the parameter has it."""
+    """What one listing can do. ``sorts`` are columns, ``default_sort`` as the parameter has it.
+
+    ``families`` are filters of many names, ``label[mood]``: the filter of what is in the brackets, or None.
+    ``ordered`` makes of a sort all that a position has a value of.
+    """
 
     filters: Mapping[str, Filter]
     sorts: tuple[str, ...]
     fields: tuple[str, ...]
     default_sort: str
+    families: Mapping[str, Callable[[str], Filter | None]] = field(default_factory=dict)
+    ordered: Callable[[Sort], Sort] = lambda sort: (*sort, ("id", sort[-1][1]))
 
     @property
     def parameters(self) -> list[str]:
-        return [*self.filters, *_CONTROLS]
+        return [*self.filters, *self.families, *_CONTROLS]
+
+    def find(self, name: str) -> Filter | None:
+        """The filter that the parameter `name` is."""
+        family, bracket, rest = name.partition("[")
+        if bracket and rest.endswith("]") and family in self.families:
+            return self.families[family](rest[:-1])
+        return self.filters.get(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """A page that is asked for. ``sort`` has (column, is_descending), ``position`` is the row next to the page."""
 
-    conditions: tuple[tuple[str, str, Any], ...]
-    sort: tuple[tuple[str, bool], ...]
+    conditions: tuple[Condition, ...]
+    sort: Sort
     fields: tuple[str, ...]
     limit: int
     is_counted: bool
@@ -68,8 +86,10 @@ class Query:
     binding: bytes
 
 
-def read_query(query: MultiMapping[str], rules: Rules, user_id: str) -> Query:
-    """What the parameters ask for.
+def read_conditions(
+    query: MultiMapping[str], rules: Rules, controls: Collection[str]
+) -> tuple[list[Condition], dict[str, str]]:
+    """The filters among the parameters, in a definite order, and the `controls` among them.
 
     Raises:
         InvalidQuery: one is unknown, was sent twice, or has a value that cannot be; ``allowed`` lists what can.
@@ -80,21 +100,33 @@ def read_query(query: MultiMapping[str], rules: Rules, user_id: str) -> Query:
         if name in given:
             _refuse(name, "Was sent more than once.")
         given[name] = value
-        if (each := rules.filters.get(name)) is not None:
-            conditions.append((each.column, each.operator, _read(name, value, each.read)))
-        elif name not in _CONTROLS:
-            raise InvalidQuery(f"There is no parameter {name[:64]!r}.", parameter=name[:64], allowed=rules.parameters)
+        if (each := rules.find(name)) is not None:
+            if (wanted := _read(name, value, each.read)) is not None:
+                conditions.append((each.column, each.operator, wanted))
+        elif name not in controls:
+            allowed = [*rules.filters, *rules.families, *controls]
+            raise InvalidQuery(f"There is no parameter {name[:64]!r}.", parameter=name[:64], allowed=allowed)
     conditions.sort(key=lambda condition: condition[:2])
+    return conditions, {name: given[name] for name in controls if name in given}
+
+
+def read_query(query: MultiMapping[str], rules: Rules, user_id: str) -> Query:
+    """What the parameters ask for.
+
+    Raises:
+        InvalidQuery: one is unknown, was sent twice, or has a value that cannot be; ``allowed`` lists what can.
+    """
+    conditions, given = read_conditions(query, rules, _CONTROLS)
     sort = _read_sort(given.get("sort", rules.default_sort), rules.sorts)
     binding = _binding(user_id, conditions, sort)
     position, is_backwards = None, False
     if "cursor" in given:
-        position, is_backwards = _read_cursor(given["cursor"], binding, len(sort) + 1)
+        position, is_backwards = _read_cursor(given["cursor"], binding, len(rules.ordered(sort)))
     return Query(
         conditions=tuple(conditions),
         sort=sort,
         fields=_read_fields(given["fields"], rules.fields) if "fields" in given else rules.fields,
-        limit=_read_limit(given["limit"]) if "limit" in given else DEFAULT_LIMIT,
+        limit=read_limit(given["limit"]) if "limit" in given else DEFAULT_LIMIT,
         is_counted="count" in given and _read_count(given["count"]),
         position=position,
         is_backwards=is_backwards,
@@ -132,7 +164,7 @@ def _read(name: str, value: str, read: Callable[[str], Any]) -> Any:
         _refuse(name, str(error))
 
 
-def _read_sort(text: str, allowed: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
+def _read_sort(text: str, allowed: tuple[str, ...]) -> Sort:
     keys: dict[str, bool] = {}
     for part in text.split(","):
         column = part.removeprefix("-")
@@ -149,7 +181,12 @@ def _read_fields(text: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(each for each in allowed if each in names)
 
 
-def _read_limit(text: str) -> int:
+def read_limit(text: str) -> int:
+    """How many are asked for.
+
+    Raises:
+        InvalidQuery: not a number from 1 to `MAX_LIMIT`.
+    """
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_LIMIT):
         _refuse("limit", f"A number from 1 to {MAX_LIMIT}.", allowed=[1, MAX_LIMIT])
     return int(text)
@@ -161,7 +198,7 @@ def _read_count(text: str) -> bool:
     return text == "exact"
 
 
-def _binding(user_id: str, conditions: list[tuple[str, str, Any]], sort: tuple[tuple[str, bool], ...]) -> bytes:
+def _binding(user_id: str, conditions: list[Condition], sort: Sort) -> bytes:
     return blake2s(repr((user_id, conditions, sort)).encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()
 
 

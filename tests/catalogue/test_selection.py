@@ -1,0 +1,141 @@
+"""Whatever is asked, found by whichever way, is what a plain list of the tracks gives; and no way is a scan."""
+
+from functools import cmp_to_key
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.catalogue import listing, search, selection
+from service.catalogue.listing import SORTS, Listing, count_tracks, ordered
+from service.catalogue.selection import Selection
+from tests.catalogue.test_listing import fresh, ids, template, walk  # noqa: F401
+from tests.rows import add_track
+
+NAMES = ("", "Motörhead", "motorhead", "MOTÖRHEAD", "The Who", "Who's Next", "love", "Lovers & the night")
+RANGES = {
+    "duration": [59.5, 60.0, 1 / 3],
+    "size": [1, 2, 3],
+    "bitrate": [128_000, 320_000],
+    "created_at": [5, 6],
+    "year": [0, 1999, 2000],
+}
+VALUES = {
+    **dict.fromkeys(("title", "artist", "album", "album_artist", "composer"), NAMES),
+    "filename": ["a.mp3", "Motör.mp3", "x-love.mp3"],
+    "genre": ["", "Jazz", "jazz", "Pop"],
+    "mode": ["cbr", "vbr"],
+    "channels": [1, 2],
+    "sample_rate": [44_100, 48_000],
+    "metadata": ["available", "pending"],
+    "has_cover": [0, 1],
+    "sha256": [b"a" * 32, b"b" * 32],
+    "state": ["ready", "analysing", "trashed"],
+    "label:mood": ["calm", "Calm", "love me"],
+}
+COLUMNS = {
+    name: values for name, values in (VALUES | RANGES).items() if name not in ("has_cover", "label:mood", "year")
+}
+SEARCHES = ["mot", "love", "the", "who next", "l n", "mp3", "NIGHT lover", "zzz"]
+LISTED = st.lists(
+    st.fixed_dictionaries(
+        {
+            **{name: st.sampled_from(values) for name, values in COLUMNS.items()},
+            "year": st.sampled_from([None, 0, 1999, 2000]),
+            "labels": st.sampled_from(["{}", '{"mood":"calm"}', '{"mood":"Calm","x":"night"}', '{"mood":"love me"}']),
+            "cover": st.sampled_from([None, b"c"]),
+            "frames_sha256": st.sampled_from([None, b"f", b"g"]),
+            "sound_id": st.sampled_from([None, "s", "t"]),
+            "user_id": st.sampled_from(["u1", "u1", "u1", "u2"]),
+        }
+    ),
+    max_size=14,
+)
+CONDITION = st.one_of(
+    *(st.tuples(st.just(name), st.just("="), st.sampled_from(values)) for name, values in VALUES.items()),
+    *(
+        st.tuples(st.just(name), st.sampled_from(["=", "<", "<=", ">", ">="]), st.sampled_from(values))
+        for name, values in RANGES.items()
+    ),
+    st.tuples(st.just("same_as"), st.just("="), st.just("0")),
+    st.tuples(st.just("words"), st.just("="), st.sampled_from(SEARCHES).map(search.fold).map(tuple)),
+)
+CONDITIONS = st.lists(CONDITION, max_size=3, unique_by=lambda condition: condition[:2]).map(tuple)
+SORT = st.lists(st.sampled_from(SORTS), min_size=1, max_size=3, unique=True).flatmap(
+    lambda columns: st.tuples(*(st.tuples(st.just(column), st.booleans()) for column in columns))
+)
+
+
+def lower(text):
+    return "".join(chr(ord(each) + 32) if "A" <= each <= "Z" else each for each in text)
+
+
+def matches(row, conditions, rows) -> bool:
+    def holds(column, operator, value):
+        if column == "state":
+            return row["state"] == value
+        if column == "words":
+            texts = [row[name] for name in ("title", "artist", "album", "album_artist", "filename")]
+            words = [word for text in (*texts, *orjson.loads(row["labels"]).values()) for word in search.fold(text)]
+            return all(any(each.startswith(word) for each in words) for word in value)
+        if column == "same_as":
+            other = next(each for each in rows if each["track_id"] == value)
+            same = (
+                row[name] is not None and row[name] == other[name] for name in ("sha256", "frames_sha256", "sound_id")
+            )
+            return row is not other and any(same)
+        if column == "has_cover":
+            return (row["cover"] is not None) == bool(value)
+        own = orjson.loads(row["labels"]).get(column[6:]) if column.startswith("label:") else row[column]
+        if own is None:
+            return False
+        if isinstance(own, str) and column != "filename" and ":" not in column:
+            own, value = lower(own), lower(value)
+        return {"=": own == value, "<": own < value, "<=": own <= value, ">": own > value, ">=": own >= value}[operator]
+
+    is_trashed = ("state", "=", "trashed") in conditions
+    return (
+        row["user_id"] == "u1"
+        and (row["state"] == "trashed") == is_trashed
+        and all(holds(*each) for each in conditions)
+    )
+
+
+def in_order(rows, sort):
+    def value(row, name):
+        own = row[name]
+        return -1 if own is None else lower(own) if isinstance(own, str) and name != "track_id" else own
+
+    def compare(one, other):
+        for name, down in ordered(sort):
+            a, b = value(one, name), value(other, name)
+            if a != b:
+                return (1 if a > b else -1) * (-1 if down else 1)
+        return 0
+
+    return sorted(rows, key=cmp_to_key(compare))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(LISTED, CONDITIONS, SORT, st.integers(1, 5), st.sampled_from([0, 1, 3, 2000]), st.sampled_from([0, 5, 50_000]),
+       st.sampled_from([20, 200, 10**6]))  # fmt: skip
+def test_every_walk_is_that_of_a_plain_list(fresh, rows, conditions, sort, limit, few, many, patience):  # noqa: F811
+    connection = fresh()
+    connection.execute("INSERT INTO covers VALUES (?, 1, 1, 0)", (b"c",))
+    for number, row in enumerate(rows):
+        if row["state"] == "trashed":
+            row["trashed_at"] = 9
+        add_track(connection, number, key=row["sha256"].hex(), **row)
+    same = {"frames_sha256": b"f", "sound_id": "s", "sha256": b"a" * 32}
+    add_track(connection, 99, track_id="0", key=same["sha256"].hex(), **same)
+    listed = [dict(row) for row in connection.execute("SELECT * FROM tracks")]
+    expected = [row["track_id"] for row in in_order([r for r in listed if matches(r, conditions, listed)], sort)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(selection, "FEW", few)
+        patched.setattr(listing, "MANY", many)
+        patched.setattr(selection, "MANY", many)
+        patched.setattr(listing, "_PATIENCE", patience)
+        found = walk(connection, lambda at: Listing("u1", conditions, sort=sort, limit=limit, position=at))
+        assert found == expected
+        assert count_tracks(connection, Selection("u1", conditions)) == len(expected)
