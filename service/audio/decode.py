@@ -236,10 +236,14 @@ class _Source(miniaudio.StreamableSource):  # type: ignore[misc]
         self._block = b""
         self._at = 0
         self.samples = 0
+        self.failure: Exception | None = None
 
     def read(self, num_bytes: int) -> bytes:
         if self._at == len(self._block):
-            block = next(self._run, None)
+            try:
+                block = next(self._run, None)
+            except Exception as error:
+                self.failure, block = error, None
             self._block, self._at = (block.data, 0) if block else (b"", 0)
             self.samples += block.samples if block else 0
         data = self._block[self._at : self._at + num_bytes]
@@ -255,7 +259,10 @@ class _Source(miniaudio.StreamableSource):  # type: ignore[misc]
 
 
 def _decode(source: _Source, sample_rate: int, channels: int) -> Iterator[NDArray[np.int16]]:
-    """Samples as rows of channels; nothing when the decoder can make nothing of the frames."""
+    """Samples as rows of channels; nothing when the decoder can make nothing of the frames.
+
+    What goes wrong while it reads is raised here: through the decoder no exception passes.
+    """
     try:
         blocks = miniaudio.stream_any(
             source,
@@ -265,12 +272,12 @@ def _decode(source: _Source, sample_rate: int, channels: int) -> Iterator[NDArra
             sample_rate,
             frames_to_read=BLOCK_SAMPLES,
         )
+        for block in blocks:
+            yield np.frombuffer(block, np.int16).reshape(-1, channels)
     except miniaudio.DecodeError:
-        return
-    for block in blocks:
-        yield np.frombuffer(block, np.int16).reshape(-1, channels)
-    if source.error_in_readcallback:
-        raise source.error_in_readcallback
+        pass
+    if source.failure:
+        raise source.failure
 
 
 # Measuring

@@ -204,9 +204,26 @@ def test_noise_in_the_place_of_all_frames_is_no_crash(content_of, tmp_path):
 
 def test_frames_too_short_for_what_a_frame_begins_with_are_no_crash(tmp_path):
     """Free format allows any length, 24 bytes of MPEG-1 in stereo too, whose side information alone takes 32."""
-    content = (b"\xff\xfb\x00\x00" + b"\x55" * 20) * 1000
+    content = (b"\xff\xfb\x00\x00" + b"\x55" * 20) * 100_000
     with pytest.raises(Undecodable):
         measure_of(content, tmp_path)
+
+
+@pytest.mark.parametrize("healthy", [0, 3])
+def test_a_disk_that_fails_is_not_the_files_fault(corpus_dir, monkeypatch, healthy):
+    """Whether the decoder has begun or not."""
+    read = decode._prepare
+
+    def fail(*arguments):
+        nonlocal healthy
+        healthy -= 1
+        if healthy < 0:
+            raise OSError("the disk")
+        return read(*arguments)
+
+    monkeypatch.setattr(decode, "_prepare", fail)
+    with pytest.raises(OSError, match="the disk"):
+        measure(corpus.big(corpus_dir, 4 << 20))
 
 
 # Levels
