@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crash-long format lock clean
+.PHONY: help run test check bench crash-long retagged-long format lock clean
 
 VENV := .venv
 YARRR := $(VENV)/bin/yarrr
@@ -26,6 +26,9 @@ format: $(VENV)/test.done ## Format, and fix what can be fixed
 
 crash-long: $(VENV)/test.done ## 200 crashes and 60 power losses under load (the normal run has 40 and 8)
 	YARRR_TEST_CRASH_CYCLES=200 YARRR_TEST_POWER_ROUNDS=60 $(PYTHON) -m pytest tests/e2e/test_crash.py tests/e2e/test_power_loss.py
+
+retagged-long: $(VENV)/test.done ## 1,000 copies with other tags are recognised (the normal run has 100)
+	YARRR_TEST_RETAGGED=1000 $(PYTHON) -m pytest tests/e2e/test_analyse.py -k same_music
 
 bench: $(VENV)/bench.done ## Measure the service beside its peers (about 20 minutes)
 	$(PYTHON) -m bench
