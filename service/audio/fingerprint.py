@@ -13,23 +13,29 @@ FARTHEST = 32
 # Fewer words than this in common (about five seconds) prove nothing: silence resembles silence.
 LEAST = 40
 
-# From here on two of them are one recording. Its encodings reach 0.86 and more, two songs over one and the same backing
-# 0.72, and other music 0.55 (bench, row `same`).
-SAME = 0.8
+# From here on two of them are one recording. Its encodings reach 0.84 and more; the same notes 5 % faster, if there are
+# only twelve seconds of them, 0.80; two songs over one and the same backing 0.72; other music 0.43 (bench, rows `same`).
+SAME = 0.82
 
 
 def similarity(first: bytes, second: bytes) -> float:
     """The share of equal bits where the two fit best, stretched so that 0 is chance and 1 is equality.
 
-    Takes a fifth of a millisecond for two minutes.
+    Takes a quarter of a millisecond for two minutes.
     """
-    words = min(len(first), len(second)) // WORD
-    one, other = (int.from_bytes(each[: words * WORD], "little") for each in (first, second))
-    everything = (1 << words * BITS) - 1
     best = 0.0
-    for shift in range(min(FARTHEST, words - LEAST) + 1):
-        bits = (words - shift) * BITS
-        for early, late in ((one, other), (other, one)):
-            different = (early ^ late << shift * BITS & everything) >> shift * BITS
-            best = max(best, 1 - 2 * different.bit_count() / bits)
+    for one, other in ((first, second), (second, first)):
+        early, early_words = _number(one)
+        late, late_words = _number(other)
+        for shift in range(FARTHEST + 1):
+            words = min(early_words - shift, late_words)
+            if words < LEAST:
+                break
+            different = ((early >> shift * BITS) ^ late) & ((1 << words * BITS) - 1)
+            best = max(best, 1 - 2 * different.bit_count() / (words * BITS))
     return best
+
+
+def _number(fingerprint: bytes) -> tuple[int, int]:
+    words = len(fingerprint) // WORD
+    return int.from_bytes(fingerprint[: words * WORD], "little"), words

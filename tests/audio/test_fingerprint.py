@@ -52,8 +52,12 @@ def test_too_little_proves_nothing(count):
 
 def test_a_few_words_that_happen_to_agree_at_an_end_are_not_enough():
     """However far it is shifted, there must be enough of both."""
-    head, tail = words(LEAST, 7), words(LEAST, 8)
-    assert similarity(head + tail[:40], tail[40:] + head) < SAME
+    few = words(LEAST - 10, 7)
+    assert similarity(few + words(20, 8), words(20, 9) + few) < SAME
+
+
+def test_a_short_one_with_much_in_front_is_found():
+    assert similarity(words(LEAST), words(30, 5) + words(LEAST)) == 1
 
 
 def test_a_thousand_pairs_take_no_time_worth_noting():
