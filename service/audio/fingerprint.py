@@ -14,7 +14,8 @@ FARTHEST = 32
 LEAST = 40
 
 # From here on two of them are one recording. Its encodings reach 0.84 and more; the same notes 5 % faster, if there are
-# only twelve seconds of them, 0.80; two songs over one and the same backing 0.72; other music 0.43 (bench, rows `same`).
+# only twelve seconds of them, 0.80; two songs over one and the same backing 0.72; other music 0.43 (rows `same` of the
+# benchmark).
 SAME = 0.82
 
 
