@@ -5,9 +5,11 @@ from aiohttp import web
 from service.keys import SETTINGS
 from service.views import (
     audio,
+    collections,
     cover,
     docs,
     drafts,
+    exports,
     health,
     login,
     me,
@@ -41,6 +43,12 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/tracks/{track_id}/cover", cover.Cover)
     router.add_view("/tracks/{track_id}/peaks", peaks.Peaks)
     router.add_view("/tracks/{track_id}/report", report.Report)
+    router.add_view("/collections", collections.Collections)
+    router.add_view("/collections/{collection_id:[^/.]+}.m3u8", exports.Playlist)
+    router.add_view("/collections/{collection_id:[^/.]+}.zip", exports.Zip)
+    router.add_view("/collections/{collection_id}", collections.Collection)
+    router.add_view("/collections/{collection_id}/tracks", collections.Items)
+    router.add_view("/collections/{collection_id}/tracks/{item_id}", collections.OneItem)
     router.add_view("/login", login.Login)
     router.add_view("/logout", login.Logout)
     router.add_view("/me", me.Me)

@@ -30,9 +30,19 @@ from service.schemas.accounts import (
     TokenSchema,
     UserSchema,
 )
+from service.schemas.collections import (
+    COLLECTION_FIELDS,
+    AddSchema,
+    CollectionChangeSchema,
+    CollectionSchema,
+    NewCollectionSchema,
+    OrderSchema,
+)
 from service.schemas.tracks import ChangeSchema, TrackSchema
 from service.schemas.uploads import UploadSchema
 from service.settings import Settings
+from service.views.collections import ITEM_RULES
+from service.views.collections import RULES as COLLECTION_RULES
 from service.views.listing import RULES
 from service.web.problems import BY_CODE
 
@@ -162,6 +172,22 @@ def test_the_sorts_are_the_documented_ones():
     assert described == [sign + name for name in RULES.sorts for sign in ("", "-")]
 
 
+@pytest.mark.parametrize(
+    ("path", "rules"), [("/collections", COLLECTION_RULES), ("/collections/{collection_id}/tracks", ITEM_RULES)]
+)
+def test_what_other_listings_can_be_asked_is_documented(path, rules):
+    described = {each["name"]: each for each in map(resolve, OPENAPI["paths"][path]["get"]["parameters"])}
+    assert sorted(name for name, each in described.items() if each["in"] == "query") == sorted(rules.parameters)
+    assert tuple(described["fields"]["schema"]["items"]["enum"]) == rules.fields
+    sorts = [sign + name for name in rules.sorts for sign in ("", "-")]
+    assert described["sort"]["schema"]["items"]["enum"] == sorts
+    assert described["sort"]["schema"]["default"] == [rules.default_sort]
+
+
+def test_a_collection_has_all_its_members():
+    assert tuple(COMPONENTS["schemas"]["Collection"]["required"]) == COLLECTION_FIELDS
+
+
 # Schemas
 
 REQUESTS = {
@@ -169,6 +195,10 @@ REQUESTS = {
     "PasswordChange": PasswordSchema,
     "NewToken": NewTokenSchema,
     "TrackChange": ChangeSchema,
+    "NewCollection": NewCollectionSchema,
+    "CollectionChange": CollectionChangeSchema,
+    "Addition": AddSchema,
+    "Order": OrderSchema,
 }
 ANSWERS = {
     "User": UserSchema,
@@ -178,6 +208,7 @@ ANSWERS = {
     "Token": TokenSchema,
     "SomeTrack": TrackSchema,
     "Upload": UploadSchema,
+    "Collection": CollectionSchema,
 }
 COMPARED = ("type", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "default")
 

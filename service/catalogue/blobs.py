@@ -1,7 +1,7 @@
 """The blobs of the catalogue: ``ready`` ones belong to tracks, ``deleting`` ones have only their file left to lose."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from service.catalogue.database import Database
 
@@ -15,6 +15,11 @@ def release(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
         """,
         [(key,) for key in keys],
     )
+
+
+def note_crc32s(connection: sqlite3.Connection, crc32s: Mapping[str, int]) -> None:
+    """Keep what was found out about blobs, by key."""
+    connection.executemany("UPDATE blobs SET crc32 = ? WHERE key = ?", [(crc, key) for key, crc in crc32s.items()])
 
 
 async def page_deleting(database: Database, limit: int, after: str = "") -> list[str]:

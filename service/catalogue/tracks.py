@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from service.catalogue import blobs, search
+from service.catalogue import blobs, items, search
 from service.catalogue.database import Database
 from service.errors import Conflict, Invalid, NotFound
 
@@ -207,6 +207,7 @@ def trash(connection: sqlite3.Connection, user_id: str, track_id: str, *, now: i
     check(row)
     if row["trashed_at"] is not None:
         return row
+    items.hide(connection, track_id)
     return _update(connection, track_id, {"state": "trashed", "trashed_at": now}, now)
 
 
@@ -221,6 +222,7 @@ def restore(connection: sqlite3.Connection, user_id: str, track_id: str, *, now:
     check(row)
     if row["trashed_at"] is None:
         raise Conflict("The track is not in the trash.")
+    items.show(connection, track_id)
     return _update(connection, track_id, {"state": _settled(connection, track_id), "trashed_at": None}, now)
 
 

@@ -31,7 +31,8 @@ CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, C
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d))?", re.ASCII)
 
 
-def _text(value: str) -> str:
+def whole_text(value: str) -> str:
+    """The words of a filter, as the catalogue writes them."""
     if len(value) > MAX_TEXT or "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
         raise ValueError(f"Text of at most {MAX_TEXT} characters.")
     return unicodedata.normalize("NFC", value)
@@ -79,7 +80,7 @@ def _range(name: str, column: str, read: Callable[[str], Any]) -> dict[str, Filt
 
 
 def _words(value: str) -> tuple[str, ...] | None:
-    text = _text(value)
+    text = whole_text(value)
     words = search.fold(text)
     if len(text) > MAX_SEARCH or len(words) > MAX_WORDS:
         raise ValueError(f"At most {MAX_SEARCH} characters and {MAX_WORDS} words.")
@@ -89,13 +90,13 @@ def _words(value: str) -> tuple[str, ...] | None:
 
 
 def _label(name: str) -> Filter | None:
-    return Filter(f"label:{name}", "=", _text) if re.fullmatch(LABEL_NAME, name) else None
+    return Filter(f"label:{name}", "=", whole_text) if re.fullmatch(LABEL_NAME, name) else None
 
 
 RULES = Rules(
     filters={
         "q": Filter("words", "=", _words),
-        **{name: Filter(name, "=", _text) for name in search.TEXTS},
+        **{name: Filter(name, "=", whole_text) for name in search.TEXTS},
         **_range("year", "year", _integer),
         "mode": Filter("mode", "=", _one_of(*MODES)),
         "channels": Filter("channels", "=", _integer),
@@ -104,7 +105,7 @@ RULES = Rules(
         "metadata": Filter("metadata", "=", _one_of(*METADATA)),
         "has_cover": Filter("has_cover", "=", lambda value: int(_one_of("true", "false")(value) == "true")),
         "sha256": Filter("sha256", "=", _digest),
-        "same_as": Filter("same_as", "=", _text),
+        "same_as": Filter("same_as", "=", whole_text),
         **_range("duration", "duration", _number),
         **_range("size", "size", _integer),
         **_range("bitrate", "bitrate", _integer),
@@ -141,20 +142,22 @@ async def listed(request: web.Request, parameters: MultiMapping[str], user_id: s
         InvalidQuery: they ask for what there is not.
     """
     query = read_query(parameters, RULES, user_id)
-    page = await page_tracks(
-        request.app[DATABASE],
-        Listing(
-            user_id=user_id,
-            conditions=query.conditions,
-            sort=query.sort,
-            fields=query.fields,
-            limit=query.limit,
-            position=query.position,
-            is_backwards=query.is_backwards,
-            is_counted=query.is_counted,
-        ),
-    )
+    page = await page_tracks(request.app[DATABASE], listing_of(query, user_id))
     return link(request.path, parameters, query, page)
+
+
+def listing_of(query: Query, user_id: str) -> Listing:
+    """What the catalogue is asked for."""
+    return Listing(
+        user_id=user_id,
+        conditions=query.conditions,
+        sort=query.sort,
+        fields=query.fields,
+        limit=query.limit,
+        position=query.position,
+        is_backwards=query.is_backwards,
+        is_counted=query.is_counted,
+    )
 
 
 def for_a_page(parameters: MultiMapping[str]) -> MultiMapping[str]:

@@ -6,10 +6,13 @@ The event loop must not wait for a disk. So what is not in memory is read in a t
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 logger = logging.getLogger(__name__)
 
@@ -61,21 +64,27 @@ class FileResponse(web.StreamResponse):
         try:
             writer = await self.prepare(request)
             assert writer is not None
-            if self._prefix:
-                await writer.write(self._prefix)
-                self._prefix = b""
-            while self._at < self._end:
-                sent = await self._send_piece(request)
-                if not sent:
-                    break
-                self._at += sent
-                writer.output_size += sent  # for the access log; aiohttp counts only what it writes itself
+            if await self._send_body(request, writer):
+                return
         except (ConnectionError, TimeoutError):
             pass  # the client has gone, or reads no more
         except OSError as error:  # of the disk: there is nothing left to say in this answer
             logger.error("%s: the file cannot be sent from byte %d on: %s", request.path, self._at, error)
-        if self._at != self._end and request.transport is not None:
+        if request.transport is not None:
             request.transport.abort()
+
+    async def _send_body(self, request: web.Request, writer: AbstractStreamWriter) -> bool:
+        """Send the bytes; whether all of them were there."""
+        if self._prefix:
+            await writer.write(self._prefix)
+            self._prefix = b""
+        while self._at < self._end:
+            sent = await self._send_piece(request)
+            if not sent:
+                return False
+            self._at += sent
+            writer.output_size += sent  # for the access log; aiohttp counts only what it writes itself
+        return True
 
     async def _send_piece(self, request: web.Request) -> int:
         transport = request.transport
@@ -112,6 +121,40 @@ class FileResponse(web.StreamResponse):
         await self._payload_writer.write(block)
         self._payload_writer.output_size -= len(block)  # the caller counts it
         return len(block)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePiece:
+    """``count`` bytes of an open file from ``start`` on."""
+
+    descriptor: int
+    start: int
+    count: int
+
+
+class PiecesResponse(FileResponse):
+    """`count` bytes that are made while they are sent, each piece when the one before it has gone.
+
+    A file must stay open until the next piece is asked for. An exception of `pieces` ends the connection.
+    """
+
+    def __init__(
+        self, pieces: AsyncGenerator[bytes | FilePiece, None], count: int, *, status: int, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(-1, 0, 0, status=status, headers=headers)
+        self.headers["Content-Length"] = str(count)
+        self._pieces = pieces
+
+    async def _send_body(self, request: web.Request, writer: AbstractStreamWriter) -> bool:
+        async with aclosing(self._pieces) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, bytes):
+                    await writer.write(piece)
+                    continue
+                self._descriptor, self._at, self._end = piece.descriptor, piece.start, piece.start + piece.count
+                if not await super()._send_body(request, writer):
+                    return False
+        return True
 
 
 def is_in_memory(descriptor: int, start: int, count: int) -> bool:

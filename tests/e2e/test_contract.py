@@ -19,8 +19,8 @@ OPENAPI = yaml.load((ROOT / "openapi.yaml").read_bytes(), yaml.CSafeLoader)
 SCOPES = ["upload", "read", "delete", "admin"]
 
 # Whether a request is good cannot be said by its schema alone where the service looks at more: the bytes of an mp3, a
-# cursor, which only another page can give, a time that must lie in the future, the name of a file that exists, which
-# fields of tus go together.
+# cursor, which only another page can give, a time that must lie in the future, the name of a file that exists, the
+# version that If-Match names, which fields of tus go together.
 CONFIG = """
 hooks = "hooks.py"
 
@@ -28,8 +28,14 @@ hooks = "hooks.py"
 include-operation-id = [
     "listTracks", "probeTracks", "upload", "uploadByName", "makeToken", "changeTrack", "changePassword", "readStatic",
     "createUpload", "appendToUpload", "chooseCover",
+    "listCollections", "listItems", "makeCollection", "changeCollection", "deleteCollection", "addToCollection",
+    "arrangeCollection", "removeItem", "downloadArchive", "probeArchive",
 ]
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-operation-id = ["changeCollection", "arrangeCollection"]
+checks.missing_required_header.expected-statuses = ["428"]
 
 [[operations]]
 include-operation-id = ["createUpload", "appendToUpload", "readUpload", "askOffset", "terminateUpload"]
