@@ -30,7 +30,7 @@ def rows(run: Run) -> list[Row]:
     return [
         _row(run, "resume-warm", f"going on after {big}", _shoot_warm),
         _row(run, "resume-restart", f"the same after a restart, {big}", _shoot_restart),
-        _row(run, "resume-restart-cold", "the same, file not in memory", partial(_shoot_restart, is_cold=True)),
+        _row(run, "resume-cold", "the same, file not in memory", partial(_shoot_restart, is_cold=True)),
     ]
 
 
