@@ -16,6 +16,7 @@ from service.web.problems import BY_CODE
 NEWEST = 20
 LINKS = {
     "tracks": "/tracks",
+    "collections": "/collections",
     "spool": "/spool/{filename}",
     "uploads": "/uploads",
     "me": "/me",
