@@ -3,9 +3,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from service.accounts.permissions import SCOPES, Identity
-from service.catalogue import collections
+from service.catalogue import collections, items
 from service.catalogue.collections import MAX_PER_USER
 from service.keys import ACCOUNTS, DATABASE
+from service.schemas import collections as schemas
 from service.schemas.tracks import dump_track
 from tests.rows import add_track, add_user
 
@@ -387,6 +388,10 @@ async def test_what_is_not_there_is_named_and_nothing_done(send, full, shown, so
     assert await problem(answer) == (404, "not-found")
     assert (await answer.json()).items() >= fact.items()
     assert await shown() == [1, 2, 3, 4, 5]
+
+
+def test_a_request_can_fill_a_collection_and_no_more():
+    assert schemas.MAX_ITEMS == items.MAX_ITEMS
 
 
 # --- the trash
