@@ -10,6 +10,7 @@ from service.views import (
     docs,
     drafts,
     exports,
+    facets,
     health,
     login,
     me,
@@ -38,6 +39,7 @@ def add_routes(app: web.Application) -> None:
     router.add_view("/tracks", tracks.Tracks, expect_handler=expectation(with_quota(drafts.judge_post)))
     router.add_view("/uploads", uploads.Uploads, expect_handler=expectation(uploads.judge_creation))
     router.add_view("/uploads/{upload_id}", uploads.Upload, expect_handler=expectation(uploads.judge_expected))
+    router.add_view("/tracks/facets", facets.Facets)
     router.add_view("/tracks/{track_id}", tracks.Track)
     router.add_view("/tracks/{track_id}/restore", tracks.Restore)
     router.add_view("/tracks/{track_id}/cover", cover.Cover)

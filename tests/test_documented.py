@@ -17,6 +17,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from openapi_spec_validator import validate
 
 from service.app import build_app
+from service.catalogue.facets import FACETS
 from service.catalogue.listing import FIELDS
 from service.cli.upload import upload
 from service.metrics import Metrics
@@ -43,6 +44,7 @@ from service.schemas.uploads import UploadSchema
 from service.settings import Settings
 from service.views.collections import ITEM_RULES
 from service.views.collections import RULES as COLLECTION_RULES
+from service.views.facets import CONTROLS, DEFAULT
 from service.views.listing import RULES
 from service.web.problems import BY_CODE
 
@@ -159,6 +161,14 @@ def test_every_component_is_used():
 def test_the_query_parameters_of_the_listing_are_the_documented_ones():
     described = [resolve(each) for each in OPENAPI["paths"]["/tracks"]["get"]["parameters"]]
     assert sorted(each["name"] for each in described if each["in"] == "query") == sorted(RULES.parameters)
+
+
+def test_the_query_parameters_of_the_facets_are_the_filters_of_the_listing():
+    described = [resolve(each) for each in OPENAPI["paths"]["/tracks/facets"]["get"]["parameters"]]
+    names = [*RULES.filters, *RULES.families, *CONTROLS]
+    assert sorted(each["name"] for each in described if each["in"] == "query") == sorted(names)
+    assert tuple(described[0]["schema"]["items"]["enum"]) == FACETS
+    assert tuple(described[0]["schema"]["default"]) == DEFAULT
 
 
 def test_the_members_that_can_be_asked_for_are_the_documented_ones():

@@ -148,13 +148,22 @@ async def _connect(location: str, pragmas: str, *, uri: bool = False) -> _Connec
     return cast(_Connection, await _Connection(connector, iter_chunk_size=64))
 
 
+async def _catch_up(writer: _Connection) -> None:
+    """Let all tracks be found that a migration has made so that they are not."""
+    while await writer.execute_fetchall("SELECT 1 FROM unsearched LIMIT 1"):
+        [result] = await writer.run(write_together, [refresh])
+        if isinstance(result, Exception):
+            raise result
+
+
 class Database:
     """The handles on one SQLite file. Open with `Database.open`, close with `close`."""
 
     def __init__(self, writer: _Connection, readers: list[_Connection], *, checkpoint: bool = True) -> None:
         self._writer = writer
         self._checkpoint = checkpoint
-        self._readers = deque(readers)
+        self._readers = readers
+        self._reads = [0] * len(readers)
         self._writes: deque[_Write] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
@@ -171,6 +180,7 @@ class Database:
         )
         writer = await _connect(str(path), pragmas)
         try:
+            await _catch_up(writer)
             location = f"{path.resolve().as_uri()}?mode=ro"
             readers = [await _connect(location, READER_PRAGMAS, uri=True) for _ in range(READERS)]
         except BaseException:
@@ -208,12 +218,12 @@ class Database:
             self._writing = None
 
     async def read(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
-        """All rows of one query, on the next of the reading connections.
+        """All rows of one query, on the reading connection that has least to do.
 
         Raises:
             StorageFailed: the file failed.
         """
-        with _reading(self._readers) as reader:
+        with self._reading() as reader:
             return cast(list[sqlite3.Row], await reader.execute_fetchall(sql, cast(Any, parameters)))
 
     async def find(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
@@ -227,8 +237,21 @@ class Database:
         Raises:
             StorageFailed: the file failed.
         """
-        with _reading(self._readers) as reader:
+        with self._reading() as reader:
             return await reader.run(work)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[_Connection]:
+        number = min(range(len(self._readers)), key=self._reads.__getitem__)
+        self._reads[number] += 1
+        try:
+            yield self._readers[number]
+        except sqlite3.Error as error:
+            if is_of_the_file(error):
+                raise StorageFailed("The database cannot be read.") from error
+            raise
+        finally:
+            self._reads[number] -= 1
 
     async def close(self) -> None:
         """Finish what is queued, fold the log into the file, close. Idempotent."""
@@ -243,18 +266,6 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         await self._writer.close()
-
-
-@contextlib.contextmanager
-def _reading(readers: deque[_Connection]) -> Iterator[_Connection]:
-    reader = readers[0]
-    readers.rotate(-1)
-    try:
-        yield reader
-    except sqlite3.Error as error:
-        if is_of_the_file(error):
-            raise StorageFailed("The database cannot be read.") from error
-        raise
 
 
 def _settle(done: asyncio.Future[Any], result: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from service.catalogue.database import Database
-from service.catalogue.selection import MANY, Condition, Selection, column_of
+from service.catalogue.selection import LISTED, MANY, Condition, Selection, column_of
 from service.errors import InvalidQuery
 
 SORTS = ("created_at", "title", "artist", "album", "genre", "year", "duration", "size", "bitrate")
@@ -68,9 +68,8 @@ _MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
 FIELDS = tuple(_MEMBERS)
 
 _SEPARATOR = "\x1e"  # never raw in JSON
-_PATIENCE = 600_000
-"""Instructions of SQLite's machine for a walk, which takes some fifteen for a row that it passes: ten milliseconds."""
-_LISTED = "json_each(:numbers) CROSS JOIN tracks ON number = value"
+_PATIENCE = 500_000
+"""Instructions of SQLite's machine for a walk, which takes some fifteen for a row that it passes: some milliseconds."""
 
 Position = tuple[str | int | float, ...]
 Key = tuple[str, bool]
@@ -136,10 +135,12 @@ def check_same(connection: sqlite3.Connection, selection: Selection) -> None:
 
 def count_tracks(connection: sqlite3.Connection, selection: Selection) -> int:
     """How many there are. It takes longer the more there are: a tenth of a second for a million."""
-    source = selection.by_text
-    if source is None:
-        source = f"SELECT 1 FROM {selection.tracks(connection)} WHERE {selection.where}"
-    count: int = connection.execute(f"SELECT count(*) FROM ({source})", selection.parameters).fetchone()[0]
+    if selection.by_text is not None:
+        sql, parameters = f"SELECT count(*) FROM ({selection.by_text})", selection.parameters
+    else:
+        tracks, parameters = selection.tracks(connection)
+        sql = f"SELECT count(*) FROM {tracks} WHERE {selection.where}"
+    count: int = connection.execute(sql, parameters).fetchone()[0]
     return count
 
 
@@ -190,19 +191,19 @@ def _first(
         position = tuple(value for key, value in zip(keys, position, strict=True) if key[0] not in selection.fixed)
     order = [key for key in keys if key[0] not in selection.fixed]
     walked = _walked(selection, order)
-    hits = selection.few(connection, walked)
-    if hits is None and walked is None:
+    few = selection.few(connection, walked)
+    if few is None and walked is None:
         numbers = _grouped(connection, selection, order, position, count)
-        return ask(f"SELECT number, {_columns(keys)} FROM {_LISTED}", {"numbers": orjson.dumps(numbers).decode()})
+        return ask(f"SELECT number, {_columns(keys)} FROM {LISTED}", {"numbers": orjson.dumps(numbers).decode()})
     parameters = {**selection.parameters, **_bound(position), "count": count}
     behind = f" AND {beyond(order)}" if position is not None else ""
     leg = f"SELECT number, {_columns(keys)} FROM {{}} WHERE {selection.where}{behind} {_sorted(order)} LIMIT :count"
     walk = leg.format(f"tracks INDEXED BY tracks_by_{walked}")
-    if hits is None:
+    if few is None:
         with _patience(connection):
             return ask(walk, parameters)
-        hits = selection.few(connection, walked, MANY)
-    return ask(walk if hits is None else leg.format(f"({hits}) CROSS JOIN tracks ON number = hit"), parameters)
+        few = selection.few(connection, walked, MANY)
+    return ask(walk if few is None else leg.format(LISTED), {**parameters, "numbers": few})
 
 
 def _walked(selection: Selection, order: Sequence[Key]) -> str | None:
@@ -266,7 +267,7 @@ def _grouped(
 def _resorted(
     connection: sqlite3.Connection, numbers: str, order: Sequence[Key], test: tuple[str, Any] = ("TRUE", None)
 ) -> list[int]:
-    sql = f"SELECT json_group_array(number) FROM (SELECT number FROM {_LISTED} WHERE {test[0]} {_sorted(order)})"
+    sql = f"SELECT json_group_array(number) FROM (SELECT number FROM {LISTED} WHERE {test[0]} {_sorted(order)})"
     resorted: list[int] = orjson.loads(connection.execute(sql, {"numbers": numbers, "last": test[1]}).fetchone()[0])
     return resorted
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from service.catalogue import search
 
-FEW = 2_000
+FEW = 1_500
 """So many rows are looked up and sorted in the time in which fifty of as many among a million are met by walking."""
 
 MANY = 50_000
@@ -24,6 +24,10 @@ Condition = tuple[str, str, Any]
 INDEXED = ("created_at", "title", "artist", "album", "genre", "sort_year", "duration", "size", "bitrate")
 """Columns with an index ``tracks_by_…`` that begins with whose track it is and whether it is in the trash."""
 
+LISTED = "json_each(:numbers) CROSS JOIN tracks ON number = value"
+"""The tracks of these numbers, as SQL."""
+
+_SAMPLE = 64
 _OPERATORS = frozenset({"=", "<", "<=", ">", ">="})
 _COLUMNS = frozenset({*INDEXED, *search.TEXTS, *search.FACTS, "sha256"}) - {"has_cover"}
 _OWN = "user_id = :user AND is_trashed = :is_trashed"
@@ -82,6 +86,11 @@ class Selection:
         return " AND ".join([_OWN, *self._tests])
 
     @property
+    def where_indexed(self) -> str:
+        """The same, for a look at each of very many: as far as may be without a look at its row."""
+        return f"{_OWN} AND number IN ({self.by_text})" if self.by_text else self.where
+
+    @property
     def by_text(self) -> str | None:
         """SQL of ``hit``, the numbers of exactly these tracks, from the full-text index; None where it cannot tell."""
         has_all = all(
@@ -94,22 +103,39 @@ class Selection:
         return _BY_TEXT if has_all and "match" in self.parameters else None
 
     def few(self, connection: sqlite3.Connection, walked: str | None = None, limit: int | None = None) -> str | None:
-        """SQL of ``hit``, at most `limit` (`FEW`) numbers with all of these tracks among them; None to walk."""
+        """At most `limit` numbers with those of all these tracks among them, as JSON; None to walk along `walked`.
+
+        Without a limit it is `FEW`, and some more where there is no column to walk along.
+        """
         if walked is not None and {column_of(column) for column, _, _ in self.conditions} <= {walked}:
             return None
-        best, least = None, (FEW if limit is None else limit) + 1
+        best, least = None, (limit if limit is not None else FEW if walked else 4 * FEW) + 1
         for column, source in self._sources:
-            count = f"SELECT count(*) FROM (SELECT 1 FROM ({source}) LIMIT {least})"
-            found = connection.execute(count, self.parameters).fetchone()[0]
+            if column == "match" and walked is not None and limit is None and self._seems_common(connection):
+                continue
+            numbers, found = connection.execute(
+                f"SELECT json_group_array(hit), count(*) FROM (SELECT hit FROM ({source}) LIMIT {least})",
+                self.parameters,
+            ).fetchone()
             if found < least:
-                best, least = None if column == walked else source, found
+                best, least = None if column == walked else numbers, found
         return best
 
-    def tracks(self, connection: sqlite3.Connection) -> str:
-        """What all of them can be selected from, with `where`, as SQL with the columns of ``tracks``."""
-        if (hits := self.few(connection, limit=MANY)) is not None:
-            return f"({hits}) CROSS JOIN tracks ON number = hit"
-        return f"tracks INDEXED BY tracks_by_{min(self.fixed, default='created_at')}"
+    def _seems_common(self, connection: sqlite3.Connection) -> bool:
+        """Whether the first hits come as densely as if there were more than `FEW`: a guess at the faster way."""
+        last, found = connection.execute(
+            f"SELECT max(hit), count(*) FROM (SELECT hit FROM ({_BY_TEXT}) LIMIT {_SAMPLE})", self.parameters
+        ).fetchone()
+        if found < _SAMPLE:
+            return False
+        end = connection.execute("SELECT max(number) FROM tracks").fetchone()[0]
+        return bool(_SAMPLE * end > FEW * last)
+
+    def tracks(self, connection: sqlite3.Connection) -> tuple[str, dict[str, Any]]:
+        """What all of them can be selected from with `where`: SQL with the columns of ``tracks``, its parameters."""
+        if (numbers := self.few(connection, limit=MANY)) is not None:
+            return LISTED, {**self.parameters, "numbers": numbers}
+        return f"tracks INDEXED BY tracks_by_{min(self.fixed, default='created_at')}", self.parameters
 
     def _add(self, name: str, column: str, operator: str, value: Any) -> None:
         assert operator in _OPERATORS
@@ -130,6 +156,8 @@ class Selection:
             self._compare(name, column, operator)
         if operator == "=" and (column in search.MARKED or column.startswith("label:")):
             self._facts.append((column, value))
+        if (column, operator) == ("sort_year", "=") and value >= 0:
+            self._facts.append(("year", value))
 
     def _add_words(self, name: str, words: tuple[str, ...]) -> None:
         del self.parameters[name]
