@@ -1,12 +1,14 @@
-// What can be done with tracks: delete and undo in lists and on a track's page, rename there.
+// What can be done with tracks, in lists and on a track's page: delete and undo.
 
 import { ask, page } from "./ask.js";
+import { lookAgain } from "./patience.js";
 import { localTimes } from "./words.js";
 
 const toast = document.querySelector("#undo");
 const list = document.querySelector("#tracks");
 
-function say(words, { undo = null } = {}) {
+/** Show words at the foot of the page, with a way back if there is one. */
+export function say(words, { undo = null } = {}) {
   toast.querySelector("p").textContent = words;
   const button = toast.querySelector("[data-do=restore]");
   button.hidden = !undo;
@@ -57,12 +59,31 @@ async function restore(element) {
   element.querySelector("a.title, #title").focus();
 }
 
+/** What analysis has found since: the words and the cover of a row, in its place. */
+function renewRow(row, fresh) {
+  row.dataset.state = fresh.dataset.state;
+  row.dataset.title = fresh.dataset.title;
+  for (const button of row.querySelectorAll("[data-do]")) {
+    const [deed] = button.getAttribute("aria-label").split(" ", 1); // “Pause” while it plays
+    button.setAttribute("aria-label", `${deed} ${row.dataset.title}`);
+  }
+  for (const name of [".thumbnail", ".what"]) {
+    const [old, now] = [row.querySelector(name), document.importNode(fresh.querySelector(name), true)];
+    if (old.isEqualNode(now)) continue;
+    const isHeld = old.contains(document.activeElement);
+    old.replaceWith(now);
+    if (isHeld) now.querySelector("a").focus();
+  }
+}
+
 /** Bring the list up to date. Rows that stay are the same elements, so focus and player are not disturbed. */
 export async function refresh(newId) {
   const fresh = (await page(location.href)).querySelector("#tracks");
   const rows = new Map([...list.children].map((row) => [row.dataset.id, row]));
   [...fresh.children].forEach((row, index) => {
-    const present = rows.get(row.dataset.id) ?? document.importNode(row, true);
+    const known = rows.get(row.dataset.id);
+    const present = known ?? document.importNode(row, true);
+    if (known) renewRow(known, row);
     rows.delete(row.dataset.id);
     if (list.children[index] !== present) list.insertBefore(present, list.children[index] ?? null);
     if (row.dataset.id === newId) present.classList.add("new");
@@ -70,68 +91,26 @@ export async function refresh(newId) {
   for (const row of rows.values()) if (!row.hidden) row.remove();
   localTimes(list);
   showEmpty();
+  watch();
 }
 
-function renaming(article) {
-  const form = article.querySelector("#rename");
-  const field = form.querySelector("input");
-  const heading = article.querySelector("#title");
-  const trouble = article.querySelector("#trouble");
-  const opener = article.querySelector("[data-do=rename]");
-  const url = `/tracks/${article.dataset.id}`;
-  let etag = null;
+const isLookedAt = () => Boolean(list.querySelector('[data-state="analysing"]:not([hidden])'));
+let isWatching = false;
 
-  const close = () => {
-    form.hidden = true;
-    trouble.hidden = true;
-    heading.parentElement.hidden = false;
-    opener.focus();
-  };
-  const complain = (problem) => {
-    trouble.textContent = problem.message;
-    trouble.hidden = false;
-  };
-  const open = async () => {
-    trouble.hidden = true;
-    try {
-      const { data, etag: version } = await ask("GET", url);
-      etag = version;
-      field.value = data.title;
-    } catch (problem) {
-      complain(problem);
-      return;
-    }
-    heading.parentElement.hidden = true;
-    form.hidden = false;
-    field.select();
-  };
-
-  opener.addEventListener("click", open);
-  form.querySelector("[data-do=keep-title]").addEventListener("click", close);
-  form.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") close();
+/** While a track of the list is still analysed, look whether more is known of it. */
+export async function watch() {
+  if (isWatching || !isLookedAt()) return;
+  isWatching = true;
+  await lookAgain(async () => {
+    await refresh();
+    return !isLookedAt();
   });
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    try {
-      const body = JSON.stringify({ title: field.value.trim() });
-      const { data } = await ask("PATCH", url, { body, type: "application/merge-patch+json", ifMatch: etag });
-      heading.textContent = data.title;
-      article.dataset.title = data.title;
-      article.querySelector("audio")?.setAttribute("aria-label", data.title);
-      document.title = `${data.title} · yarrr`;
-      close();
-    } catch (problem) {
-      complain(problem);
-    }
-  });
+  isWatching = false;
 }
 
 /** Bring the buttons of lists and of a track's page to life. */
 export function trackActions() {
-  const article = document.querySelector("#track");
-  if (article) renaming(article);
-  toast?.querySelector("[data-do=close-undo]").addEventListener("click", hideToast);
+  toast.querySelector("[data-do=close-undo]").addEventListener("click", hideToast);
   document.querySelector("main").addEventListener("click", (event) => {
     const button = event.target.closest("[data-do=trash]");
     if (button) trash(button.closest("[data-id]"));

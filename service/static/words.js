@@ -19,3 +19,11 @@ export function localTimes(root) {
     if (!Number.isNaN(moment.getTime())) element.textContent = MOMENT.format(moment);
   }
 }
+
+/** Seconds as a clock shows them. */
+export function clockWords(seconds) {
+  const whole = Math.round(seconds);
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const tail = String(rest).padStart(2, "0");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
+}

@@ -1,11 +1,14 @@
 """All that was found out about the audio of a track: frame by frame while it came, and by decoding."""
 
+import sqlite3
 from functools import partial
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from service.catalogue import analyses, jobs, tracks
+from service.catalogue.database import Database
 from service.keys import DATABASE
 from service.schemas.tracks import track_etag
 from service.views.listing import CACHE
@@ -25,22 +28,26 @@ class Report(web.View):
         headers = {**CACHE, "ETag": track_etag(row)}
         if is_not_modified(self.request.headers, headers["ETag"]):
             return web.Response(status=304, headers=headers)
-        analysis = await analyses.find(database, identity.user_id, track_id)
-        problems = await database.run_reading(partial(jobs.list_problems, track_id=track_id))
-        audio = orjson.loads(row["audio"])
-        report = {
-            "track_id": track_id,
-            "state": row["state"],
-            "frames": {
-                **{name: row[name] for name in ("duration", "bitrate", "mode", "channels", "sample_rate")},
-                **audio,
-                "sha256": row["frames_sha256"].hex() if row["frames_sha256"] else None,
-                "start": row["audio_start"],
-                "end": row["audio_end"],
-            },
-            "decoded": orjson.loads(analysis["report"]) if analysis else None,
-            "decoded_reason": None if analysis else problems.get("measure"),
-        }
-        return json_response(report, headers=headers)
+        return json_response(await report_of(database, row), headers=headers)
 
     head = get
+
+
+async def report_of(database: Database, row: sqlite3.Row) -> dict[str, Any]:
+    """The report of a track whose row that is, as JSON members."""
+    track_id = row["track_id"]
+    analysis = await analyses.find(database, row["user_id"], track_id)
+    problems = await database.run_reading(partial(jobs.list_problems, track_id=track_id))
+    return {
+        "track_id": track_id,
+        "state": row["state"],
+        "frames": {
+            **{name: row[name] for name in ("duration", "bitrate", "mode", "channels", "sample_rate")},
+            **orjson.loads(row["audio"]),
+            "sha256": row["frames_sha256"].hex() if row["frames_sha256"] else None,
+            "start": row["audio_start"],
+            "end": row["audio_end"],
+        },
+        "decoded": orjson.loads(analysis["report"]) if analysis else None,
+        "decoded_reason": None if analysis else problems.get("measure"),
+    }

@@ -6,6 +6,7 @@ from functools import partial
 
 import orjson
 from aiohttp import web
+from multidict import MultiDict
 
 from service.accounts.permissions import Identity
 from service.catalogue import clock, tracks
@@ -16,6 +17,7 @@ from service.views.forms import take_form
 from service.views.listing import CACHE, for_a_page, listed, page_response
 from service.views.receipts import form_receipt, receipt
 from service.views.receiving import filename_of, judge_upload, take_raw
+from service.views.report import report_of
 from service.web.conditional import check_match, is_not_modified
 from service.web.expect import judged
 from service.web.identity import require
@@ -23,6 +25,7 @@ from service.web.negotiate import is_browser
 from service.web.pages import render
 from service.web.payload import json_response, load
 
+MOST_COPIES = 10  # that a page shows
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
 
 
@@ -65,7 +68,7 @@ class Track(web.View):
         identity = await require(self.request, "read")
         row = await tracks.get_track(self.request.app[DATABASE], identity.user_id, _track_id(self.request))
         if is_browser(self.request):
-            return render(self.request, "track.html", track=dump_track(row))
+            return await _page(self.request, row)
         headers = _headers(row)
         if is_not_modified(self.request.headers, headers["ETag"]):
             return web.Response(status=304, headers=headers)
@@ -99,6 +102,22 @@ class Restore(web.View):
         if is_browser(self.request):
             raise web.HTTPSeeOther(f"/tracks/{row['track_id']}")
         return json_response(dump_track(row), headers=_headers(row))
+
+
+async def _page(request: web.Request, row: sqlite3.Row) -> web.Response:
+    """All that is known of the track, for people."""
+    same = await listed(request, MultiDict(same_as=row["track_id"], limit=str(MOST_COPIES)), row["user_id"])
+    return render(
+        request,
+        "track.html",
+        track=dump_track(row),
+        report=await report_of(request.app[DATABASE], row),
+        copies=[orjson.loads(item) for item in same.items],
+        has_more_copies=same.next is not None,
+        is_rewritable=row["audio_start"] is not None,
+        is_cover_given=row["cover_given"] is not None,
+        is_cover_tagged=row["cover_tagged"] is not None,
+    )
 
 
 def checked(request: web.Request, *, needs_match: bool = False) -> tracks.Check:

@@ -1,10 +1,13 @@
 """The pages in a real browser: what a person does with them, and what a hostile name cannot do."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from mutagen.id3 import APIC, ID3, TXXX, WXXX, Frames
+from PIL import Image
 from playwright.async_api import Error, async_playwright, expect
 
 from tests.corpus import make
@@ -214,7 +217,7 @@ async def test_a_form_without_javascript_uploads_too(browser, server, tmp_path):
     await page.get_by_role("button", name="Upload").click()
     await page.wait_for_url("**/tracks/*")
     await expect(page.get_by_role("heading", level=1)).to_have_text("plain form")
-    await expect(page.get_by_role("button", name="Rename")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Edit", exact=True)).to_be_hidden()
     await page.goto("/")
     await page.get_by_label("Add mp3 files").set_input_files(make(tmp_path, "text"))
     await page.get_by_role("button", name="Upload").click()
@@ -251,12 +254,11 @@ async def test_a_track_plays_on_its_own_page_and_can_be_sought(page, server, tmp
 async def test_a_title_is_changed_in_its_place(page, server, tmp_path):
     track_id = upload(server, make(tmp_path, "jingle"), "Before")
     await page.goto(f"/tracks/{track_id}")
-    await page.get_by_role("button", name="Rename").click()
-    await expect(page.get_by_label("New title")).to_be_focused()
-    await page.get_by_label("New title").fill("After <b>")
+    await edit(page)
+    await page.get_by_label("Title", exact=True).fill("After <b>")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", level=1)).to_have_text("After <b>")
-    await expect(page.get_by_role("button", name="Rename")).to_be_focused()
+    await expect(page.get_by_role("button", name="Edit", exact=True)).to_be_focused()
     assert await page.title() == "After <b> · yarrr"
     assert server.get_json(f"/tracks/{track_id}")["title"] == "After <b>"
 
@@ -264,13 +266,204 @@ async def test_a_title_is_changed_in_its_place(page, server, tmp_path):
 async def test_a_title_that_somebody_else_changed_is_not_overwritten(page, server, tmp_path):
     track_id = upload(server, make(tmp_path, "jingle"), "Before")
     await page.goto(f"/tracks/{track_id}")
-    await page.get_by_role("button", name="Rename").click()
-    await expect(page.get_by_label("New title")).to_be_focused()
+    await edit(page)
     patch(server, track_id, title="Of somebody else")
-    await page.get_by_label("New title").fill("Mine")
+    await page.get_by_label("Title", exact=True).fill("Mine")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("alert")).to_contain_text("It was changed in the meantime.")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Of somebody else")
     assert server.get_json(f"/tracks/{track_id}")["title"] == "Of somebody else"
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Mine")
+
+
+def described(tmp_path, **words):
+    """An mp3 that says much about itself, with a red cover."""
+    path = make(tmp_path, "vbr").rename(tmp_path / "described.mp3")
+    tags = ID3()
+    for name, word in words.items():
+        tags.add(Frames[name](lang="eng", desc="", text=word) if name == "COMM" else Frames[name](text=word))
+    tags.add(APIC(mime="image/png", type=3, data=picture("red")))
+    tags.save(path)
+    return path
+
+
+def picture(colour):
+    out = BytesIO()
+    Image.new("RGB", (300, 200), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+async def edit(page):
+    """Open the form of a track's page."""
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await expect(page.get_by_label("Title", exact=True)).to_be_focused()
+
+
+async def has_drawing(page):
+    """Whether the canvas shows bars of different heights."""
+    return await page.evaluate(
+        """() => {
+            const canvas = document.querySelector("#wave canvas");
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const heights = new Set();
+            for (let x = 0; x < canvas.width; x += 1) {
+                let height = 0;
+                for (let y = 0; y < canvas.height; y += 1) height += data[4 * (y * canvas.width + x) + 3] > 0;
+                heights.add(height);
+            }
+            return heights.size > 2 && canvas.width === Math.round(canvas.clientWidth * devicePixelRatio);
+        }"""
+    )
+
+
+async def test_a_track_page_shows_what_analysis_finds_without_being_loaded_again(browser, make_server, tmp_path):
+    server = make_server(analyse_processes=0)
+    track_id = upload(
+        server, described(tmp_path, TIT2="Of the file", TPE1="Crew", TALB="Salt", TDRC="2019", TRCK="3/12")
+    )
+    page = await new_page(browser, server, device_scale_factor=2)
+    await page.goto(f"/tracks/{track_id}")
+    await expect(page.get_by_text("The file is still being looked at")).to_be_visible()
+    await expect(page.get_by_role("slider", name="Position")).to_be_hidden()
+    await page.evaluate("window.isSamePage = true")
+    server.settings["ANALYSE_PROCESSES"] = "1"
+    server.restart()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Of the file")
+    await expect(page.get_by_text("Crew · Salt · 2019")).to_be_visible()
+    await expect(page.get_by_text("3 of 12")).to_be_visible()
+    await expect(page.get_by_text("LUFS")).to_be_visible()
+    await expect(page.get_by_text("still being looked at")).to_have_count(0)
+    await page.wait_for_function("() => document.querySelector('.cover img')?.naturalWidth > 0")
+    await expect(page.get_by_role("slider", name="Position")).to_be_visible()
+    assert await has_drawing(page)
+    assert await page.evaluate("isSamePage")
+    assert await page.title() == "Of the file · yarrr"
+    assert await page.evaluate("violations") == []
+
+
+async def test_the_waveform_leads_to_every_place(page, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "vbr"))
+    await page.goto(f"/tracks/{track_id}")
+    slider = page.get_by_role("slider", name="Position")
+    await expect(slider).to_be_visible()
+    assert await has_drawing(page)
+    now = "document.querySelector('audio').currentTime"
+    duration = server.get_json(f"/tracks/{track_id}")["duration"]
+    box = await slider.bounding_box()
+    await slider.click(position={"x": box["width"] / 2, "y": 10})
+    assert await page.evaluate(now) == pytest.approx(duration / 2, abs=0.1)
+    await page.keyboard.press("ArrowRight")
+    assert await page.evaluate(now) == pytest.approx(min(duration, duration / 2 + 5), abs=0.1)
+    await page.keyboard.press("Home")
+    assert await page.evaluate(now) == 0
+    await page.evaluate("document.querySelector('audio').play()")
+    await page.wait_for_function("() => Number(document.querySelector('#wave').getAttribute('aria-valuenow')) >= 1")
+    assert (await slider.get_attribute("aria-valuetext")).startswith("0:01 of ")
+    assert page.complaints == []
+
+
+async def test_words_are_edited_and_given_back_to_the_file(page, server, tmp_path):
+    track_id = upload(server, described(tmp_path, TIT2="Of the file", TPE1="Crew", TDRC="2019"))
+    await page.goto(f"/tracks/{track_id}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Of the file")
+    await edit(page)
+    await page.get_by_label("Artist", exact=True).fill("Mates")
+    await page.get_by_label("Genre", exact=True).fill("Folk")
+    await page.get_by_label("Year", exact=True).fill("20001")
+    await page.get_by_role("button", name="Save").click()
+    year = page.get_by_label("Year", exact=True)
+    await expect(year).to_be_focused()
+    await expect(year).to_have_attribute("aria-invalid", "true")
+    await expect(year).to_have_accessible_description(
+        "Must be greater than or equal to 0 and less than or equal to 9999."
+    )
+    await year.fill("2001")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Mates · 2001")).to_be_visible()
+    track = server.get_json(f"/tracks/{track_id}")
+    assert [track[name] for name in ("title", "artist", "genre", "year")] == ["Of the file", "Mates", "Folk", 2001]
+    await edit(page)
+    await page.get_by_role("button", name="The file says “Crew”").click()
+    await expect(page.get_by_label("Artist", exact=True)).to_be_focused()
+    await year.fill("")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Crew · 2019")).to_be_visible()
+    assert own(page.complaints) == []
+
+
+async def test_a_cover_is_chosen_refused_and_removed(page, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "jingle"))
+    await page.goto(f"/tracks/{track_id}")
+    await expect(page.locator(".cover")).to_be_hidden()
+    await edit(page)
+    files = {"name": "cover.png", "mimeType": "image/png", "buffer": picture("blue")}
+    await page.get_by_label("Choose a cover").set_input_files([files])
+    await page.wait_for_function("() => document.querySelector('.cover img')?.naturalWidth > 0")
+    cover = server.get_json(f"/tracks/{track_id}")["cover"]
+    await page.get_by_label("Choose a cover").set_input_files([{**files, "buffer": b"<svg onload=alert(1)>"}])
+    await expect(page.get_by_role("alert")).to_contain_text("picture")
+    assert server.get_json(f"/tracks/{track_id}")["cover"] == cover
+    await page.goto("/")
+    await page.wait_for_function(
+        "(id) => document.querySelector(`[data-id='${id}'] img`).naturalWidth > 0", arg=track_id
+    )
+    await page.goto(f"/tracks/{track_id}")
+    await edit(page)
+    await page.get_by_role("button", name="Remove the cover").click()
+    await expect(page.locator(".cover")).to_be_hidden()
+    assert server.get_json(f"/tracks/{track_id}")["cover"] is None
+    assert own(page.complaints) == []
+    assert await page.evaluate("violations") == []
+
+
+async def test_other_copies_of_a_track_are_listed(page, server, tmp_path):
+    first = upload(server, described(tmp_path, TIT2="One copy"))
+    second = upload(server, described(tmp_path, TIT2="Another copy"))
+    await page.goto(f"/tracks/{second}")
+    await expect(page.get_by_role("slider", name="Position")).to_be_visible()
+    await page.goto(f"/tracks/{first}")
+    copies = page.get_by_role("region", name="The same music")
+    await expect(copies.get_by_role("link", name="Another copy").first).to_be_visible()
+
+
+async def test_a_list_shows_what_analysis_finds_without_being_loaded_again(page, tmp_path):
+    await page.goto("/")
+    await page.get_by_label("Add mp3 files").set_input_files(described(tmp_path, TIT2="Soon in the list", TPE1="Crew"))
+    found = row(page, "Soon in the list").first
+    await expect(found).to_contain_text("Crew")
+    await expect(found.get_by_role("button", name="Play Soon in the list")).to_be_visible()
+    await expect(found.locator("img.thumbnail")).to_be_visible()
+
+
+async def test_hostile_words_in_tags_are_shown_as_words(page, server, tmp_path):
+    words = ["TIT2", "TPE1", "TALB", "TPE2", "TCON", "TCOM", "COMM", "TSRC", "TIT1", "TPUB"]
+    path = described(tmp_path, **dict(zip(words, PAYLOADS, strict=False)))
+    tags = ID3(path)
+    tags.add(APIC(mime="image/svg+xml", type=3, data=b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"))
+    for number, payload in enumerate(PAYLOADS):
+        tags.add(TXXX(desc=payload, text=payload))
+        tags.add(WXXX(desc=str(number), url=f"javascript:alert({number})"))
+    tags.save(path)
+    track_id = upload(server, path)
+    violations = []
+    await visit(page, f"/tracks/{track_id}")
+    await expect(page.get_by_text("LUFS")).to_be_visible()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(PAYLOADS[0])
+    facts = await page.locator("dd").all_inner_texts()
+    assert set(PAYLOADS[1:7]) <= set(facts)
+    await edit(page)
+    await expect(page.get_by_label("Artist", exact=True)).to_have_value(PAYLOADS[1])
+    await page.get_by_label("Artist", exact=True).fill("mine")
+    await expect(page.get_by_role("button", name=f"The file says “{PAYLOADS[1]}”")).to_be_visible()
+    violations += await page.evaluate("violations")
+    for path in ("/", "/tracks"):
+        await visit(page, path)
+        await expect(row(page, PAYLOADS[0]).first).to_be_visible()
+        violations += await page.evaluate("violations")
+    assert page.dialogs == []
+    assert violations == []
+    assert own(page.complaints) == []
 
 
 async def test_a_deleted_track_comes_back_by_undo(page, server, tmp_path):
@@ -318,8 +511,8 @@ async def test_hostile_words_are_shown_as_words(page, server, tmp_path):
     for track_id, payload in zip(ids, PAYLOADS, strict=True):
         await visit(page, f"/tracks/{track_id}")
         await expect(page.get_by_role("heading", level=1)).to_have_text(payload)
-        await page.get_by_role("button", name="Rename").click()
-        await expect(page.get_by_label("New title")).to_have_value(payload)
+        await page.get_by_role("button", name="Edit", exact=True).click()
+        await expect(page.get_by_label("Title", exact=True)).to_have_value(payload)
         violations += await page.evaluate("violations")
     await page.goto("/tracks?limit=100")
     await page.locator("[data-do=play]").first.click()
