@@ -243,7 +243,7 @@ def test_uploads_are_as_fast_while_attacks_are_looked_into(knock, make_server, c
         for rank, slack_s in ((50, 0.01), (99, 0.05)):  # a disk that others write to has outliers of its own
             before, during = (min(percentile(times[what], rank) for times in rounds) for rounds in (calm, hot))
             print(f"{what}: p{rank} {before * 1000:.1f} ms in peace, {during * 1000:.1f} ms under attack")
-        assert during < 2 * before + slack_s, (what, rank, before, during)
+            assert during < 2 * before + slack_s, (what, rank, before, during)
     assert busy.process.poll() is None
     busy.kill()  # there is much left to do
 
