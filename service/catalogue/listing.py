@@ -209,12 +209,11 @@ def _first(
 def _walked(selection: Selection, order: Sequence[Key]) -> str | None:
     """The column whose index has the selected tracks in that order; None when none has."""
     columns = [column for column, _ in order]
-    ages = ["track_id"] if "created_at" in selection.fixed else ["created_at", "track_id"]
     if len({down for _, down in order}) > 1:
         return None
-    if columns == ages:
-        return "created_at" if len(ages) == 1 else min(selection.fixed, default="created_at")
-    return columns[0] if columns[1:] == ages else None
+    if columns == ["created_at", "track_id"]:
+        return min(selection.fixed, default="created_at")
+    return columns[0] if columns[1:] == ["created_at", "track_id"] else None
 
 
 @contextmanager
@@ -245,6 +244,9 @@ def _grouped(
         return row
 
     (column, down), *rest = order
+    if column == "created_at":  # it stands before the id in every index, although it tells nothing of equals
+        rest.insert(-1, (column, rest[-1][1]))
+        position = position and (*position[:-1], position[0], position[-1])
     found: list[int] = []
     if position is not None:
         group = selection.narrowed((column, "=", position[0]))

@@ -57,13 +57,14 @@ def column_of(name: str) -> str:
 class Selection:
     """Conditions on the tracks of one user; those in the trash only when ``state`` asks for them.
 
-    ``parameters`` are those of all SQL that comes from here, ``fixed`` the columns of `INDEXED` that have one value.
+    ``parameters`` are those of all SQL that comes from here. ``fixed`` are the columns with an index, but for the time,
+    that have one value.
     """
 
     def __init__(self, user_id: str, conditions: tuple[Condition, ...]) -> None:
         self.user_id = user_id
         self.conditions = conditions
-        self.fixed: set[str] = set()
+        self.fixed = {column_of(column) for column, operator, _ in conditions if operator == "="} & {*INDEXED[1:]}
         is_trashed = ("state", "=", "trashed") in conditions
         self.parameters: dict[str, Any] = {"user": user_id, "is_trashed": int(is_trashed)}
         self._tests: list[str] = []
@@ -175,7 +176,11 @@ class Selection:
     def _compare(self, name: str, column: str, operator: str) -> None:
         assert column in _COLUMNS
         compared = column_of(column)
-        test = f"{compared} {operator} :{name}"
+        # What is fixed is walked along by that, which SQLite would not see beside another comparison.
+        plus = "+" if compared in self.fixed and operator != "=" else ""
+        test = f"{plus}{compared} {operator} :{name}"
+        if (compared, operator) == ("created_at", "="):  # all indexes have it, and go on in its order
+            test = f"created_at >= :{name} AND created_at <= :{name}"
         if column == "year" and operator.startswith("<"):
             test += " AND sort_year >= 0"
         self._tests.append(test)
@@ -183,8 +188,6 @@ class Selection:
             self._sources.append(("sha256", _BY_SHA256.format(name)))
         if compared in INDEXED:
             self._compared.setdefault(compared, []).append(test)
-            if operator == "=":
-                self.fixed.add(compared)
 
     def _add_sources(self, is_trashed: bool) -> None:
         # Of a text that is equal the full-text index knows, and no text is compared otherwise but to walk along it.

@@ -1,6 +1,7 @@
 """Whatever is asked, found by whichever way, is what a plain list of the tracks gives; and no way is a scan."""
 
 from functools import cmp_to_key
+from itertools import product
 
 import orjson
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.catalogue import listing, search, selection
-from service.catalogue.listing import SORTS, Listing, count_tracks, ordered
-from service.catalogue.selection import Selection
+from service.catalogue.listing import SORTS, Listing, _read, count_tracks, ordered
+from service.catalogue.selection import Selection, column_of
+from service.errors import InvalidQuery
 from tests.catalogue.test_listing import fresh, ids, template, walk  # noqa: F401
 from tests.rows import add_track
 
@@ -139,3 +141,79 @@ def test_every_walk_is_that_of_a_plain_list(fresh, rows, conditions, sort, limit
         found = walk(connection, lambda at: Listing("u1", conditions, sort=sort, limit=limit, position=at))
         assert found == expected
         assert count_tracks(connection, Selection("u1", conditions)) == len(expected)
+
+
+ASKED = [
+    (),
+    *(((name, "=", values[0]),) for name, values in VALUES.items()),
+    *(((name, operator, values[0]),) for name, values in RANGES.items() for operator in ("=", "<", "<=", ">", ">=")),
+    (("words", "=", ("love",)),),
+    (("same_as", "=", f"{1:026d}"),),
+    (("words", "=", ("lov", "n")), ("genre", "=", "Jazz"), ("year", ">", 1999), ("label:mood", "=", "calm")),
+]
+SORTED = [
+    *(((name, True),) for name in SORTS),
+    *(((one, True), (two, False)) for one, two in product(SORTS, SORTS[:4]) if one != two),
+]
+
+
+def plans(connection, asked) -> list[tuple[str, list[str]]]:
+    """Every statement that `asked` runs, with SQLite's plan of it."""
+    statements = []
+    connection.set_trace_callback(statements.append)
+    asked()
+    connection.set_trace_callback(None)
+    return [
+        (sql, [row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")])
+        for sql in statements
+        if sql.lstrip().startswith(("SELECT", "WITH"))
+    ]
+
+
+@pytest.mark.parametrize("few", [0, 1500])
+@pytest.mark.parametrize("conditions", ASKED, ids=lambda asked: " ".join(part for each in asked for part in each[:2]))
+def test_no_filter_with_any_sort_reads_or_sorts_more_than_it_must(fresh, monkeypatch, conditions, few):  # noqa: F811
+    monkeypatch.setattr(selection, "FEW", few)
+    connection = fresh()
+    for number in range(1, 4):
+        add_track(connection, number, title="love n", genre="Jazz", year=2000, labels='{"mood":"calm"}')
+    for sort in SORTED:
+        first = Listing("u1", conditions, sort=sort, limit=1)
+        after = _read(connection, first).after
+        for listed in (first, Listing("u1", conditions, sort=sort, limit=1, position=after)):
+            for sql, plan in plans(connection, lambda listed=listed: _read(connection, listed)):
+                assert not [line for line in plan if line.startswith(("SCAN tracks", "SCAN other"))], sql
+                is_bounded = "json_each('" in sql or "UNION" in sql
+                assert is_bounded or not [line for line in plan if "TEMP B-TREE" in line], (sql, plan)
+                for line in plan:
+                    if line.startswith("SEARCH tracks USING") and "tracks_by_" in line and "sha256" not in line:
+                        assert "user_id=?" in line, sql
+
+
+@pytest.mark.parametrize("column", [column_of(name) for name in SORTS])
+def test_a_walk_is_a_seek_and_tests_without_a_look_at_the_rows(fresh, column):  # noqa: F811
+    connection = fresh()
+    add_track(connection, 1)
+    tests = "+duration > 1 AND +size > 1 AND +bitrate > 1 AND +sort_year > 1 AND word_bits & 3 AND mark_bits & 3"
+    sql = f"""
+        SELECT number, created_at, track_id FROM tracks INDEXED BY tracks_by_{column}
+        WHERE user_id = 'u1' AND is_trashed = 0 AND {tests}
+        ORDER BY {", ".join(f"{each} DESC" for each in dict.fromkeys((column, "created_at", "track_id")))}
+    """
+    code = connection.execute(f"EXPLAIN {sql}").fetchall()
+    indexes = {row["p1"] for row in code if row["opcode"] == "OpenRead" and str(row["p4"]).startswith("k(")}
+    assert {row["p1"] for row in code if row["opcode"] == "Column"} == indexes != set()
+    assert not [row for row in code if row["opcode"].startswith("Sorter")]
+
+
+def test_no_sorted_column_can_be_null(fresh):  # noqa: F811
+    columns = {row["name"]: row["notnull"] for row in fresh().execute("PRAGMA table_xinfo(tracks)")}
+    assert all(columns[column_of(name)] for name in SORTS)
+
+
+def test_an_unknown_other_track_is_refused(fresh):  # noqa: F811
+    connection = fresh()
+    add_track(connection, 2, "u2")
+    for track_id in ("nothing", f"{2:026d}"):
+        with pytest.raises(InvalidQuery):
+            _read(connection, Listing("u1", (("same_as", "=", track_id),)))
