@@ -191,3 +191,17 @@ async def test_facets_need_the_scope(client, auth):
     token = (await answer.json())["token"]
     assert (await client.get("/tracks/facets", headers={"Authorization": f"Bearer {token}"})).status == 403
     assert (await client.get("/tracks/facets", headers={"Authorization": "Bearer nothing"})).status == 401
+
+
+async def test_the_page_has_a_search_box_that_keeps_what_is_asked(client, auth, library):
+    html = {**auth, "Accept": "text/html"}
+    text = await (await client.get("/tracks?q=moto&genre=rock&label[mood]=%22%3E%3Cb&sort=title", headers=html)).text()
+    assert '<input type="search" id="q" name="q" value="moto"' in text
+    assert '<input type="hidden" name="genre" value="rock">' in text
+    assert '<input type="hidden" name="label[mood]" value="&#34;&gt;&lt;b">' in text
+    assert '<option value="title" selected>' in text
+    assert "No track is like that." in text
+    text = await (await client.get("/tracks?q=&sort=title", headers=html)).text()
+    assert "Overkill" in text
+    assert "filters" not in text
+    assert (await client.get("/tracks?q=%21", headers=html)).status == 400
