@@ -10,11 +10,8 @@ from io import FileIO
 from pathlib import Path
 
 from service.audio import tagblocks
-from service.audio.chain import Chain
-from service.audio.mpeg import Stream, frame_lengths
-from service.audio.walker import TAIL, Walker
-
-BLOCK_BYTES = 1 << 20
+from service.audio.survey import BLOCK_BYTES, survey
+from service.audio.walker import TAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,49 +35,11 @@ def scan(path: Path) -> Frames:
         OSError: the file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
-        surveyor = _Surveyor()
-        while block := file.read(BLOCK_BYTES):
-            surveyor.take(block)
-        surveyor.end()
-        assert surveyor.start is not None
-        chains = surveyor.whole_chains()
-        end = _end_of_music(file, surveyor.seen, chains[-1][1], surveyor.tags)
-        return Frames(_digest(file, chains), surveyor.start, end)
-
-
-class _Surveyor(Walker):
-    """Notes where the chains lie, and the tags behind the last one: offsets of their first byte and of their end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.start: int | None = None
-        self.tags: list[tuple[int, int]] = []
-        self._chains: list[tuple[int, int]] = []
-        self._chain_start = 0
-
-    def whole_chains(self) -> list[tuple[int, int]]:
-        """All chains; a last frame that is cut does not belong to its chain."""
-        if self.cut_frame is None:
-            return self._chains
-        stream, third = self.cut_frame
-        start, end = self._chains[-1]
-        return [*self._chains[:-1], (start, end - frame_lengths(stream)[third])]
-
-    def _enter(self, buffer: bytes, at: int, stream: Stream) -> int:
-        if self.start is None:
-            self.start = self._base_at + at
-        at = super()._enter(buffer, at, stream)
-        self._chain_start = self._base_at + at
-        return at
-
-    def _leave(self, chain: Chain, chain_end: int) -> None:
-        super()._leave(chain, chain_end)
-        self._chains.append((self._chain_start, chain_end))
-        self.tags = []
-
-    def _skip_tag(self, at: int, length: int) -> int:
-        self.tags.append((self._base_at + at, self._base_at + at + length))
-        return super()._skip_tag(at, length)
+        found = survey(file)
+        assert found.start is not None
+        chains = list(found.whole_chains())
+        end = _end_of_music(file, found.seen, chains[-1][1], found.tags)
+        return Frames(_digest(file, chains), found.start, end)
 
 
 def _end_of_music(file: FileIO, size: int, frames_end: int, tags: list[tuple[int, int]]) -> int:

@@ -12,9 +12,9 @@ import pyebur128
 import pytest
 from pyebur128 import MeasurementMode, R128State
 
-from service.audio import decode, peaks
+from service.audio import decoder, meters, peaks
 from service.audio.chromaprint import find_library
-from service.audio.decode import Undecodable, measure
+from service.audio.decode import Measured, Undecodable, measure
 from service.audio.fingerprint import similarity
 from tests import corpus
 from tests.audio import oddities
@@ -178,7 +178,7 @@ def test_frames_whose_beginning_is_cut_off_are_silent_and_not_lost(content_of, t
     assert found.true_peak_dbtp == pytest.approx(measure_of(content_of("cbr320"), tmp_path).true_peak_dbtp, abs=0.3)
 
 
-def measure_of(content: bytes, directory: Path) -> decode.Measured:
+def measure_of(content: bytes, directory: Path) -> Measured:
     path = directory / "measured.mp3"
     path.write_bytes(content)
     return measure(path)
@@ -212,7 +212,7 @@ def test_frames_too_short_for_what_a_frame_begins_with_are_no_crash(tmp_path):
 @pytest.mark.parametrize("healthy", [0, 3])
 def test_a_disk_that_fails_is_not_the_files_fault(corpus_dir, monkeypatch, healthy):
     """Whether the decoder has begun or not."""
-    read = decode._prepare
+    read = decoder._prepare
 
     def fail(*arguments):
         nonlocal healthy
@@ -221,7 +221,7 @@ def test_a_disk_that_fails_is_not_the_files_fault(corpus_dir, monkeypatch, healt
             raise OSError("the disk")
         return read(*arguments)
 
-    monkeypatch.setattr(decode, "_prepare", fail)
+    monkeypatch.setattr(decoder, "_prepare", fail)
     with pytest.raises(OSError, match="the disk"):
         measure(corpus.big(corpus_dir, 4 << 20))
 
@@ -262,7 +262,7 @@ def test_the_true_peak_is_exactly_that_of_filtering_everything(kind):
     samples = samples.astype(np.float32)
     everything = R128State(2, RATE, MeasurementMode.MODE_TRUE_PEAK)
     everything.add_frames(np.concatenate((samples, np.zeros((64, 2), np.float32))).ravel(), len(samples) + 64)
-    meter = decode._TruePeak()
+    meter = meters._TruePeak()
     for at in range(0, len(samples), 30_001):
         meter.take(samples[at : at + 30_001])
     expected = max(pyebur128.get_true_peak(everything, channel) for channel in (0, 1))
@@ -290,10 +290,10 @@ def test_clipped_are_three_samples_in_a_row_at_full_scale(encoded):
 
 
 def test_runs_of_full_scale_are_counted_across_blocks_and_by_channel():
-    full = decode.FULL_SCALE
+    full = meters.FULL_SCALE
     column = np.array([full, full, 0, -full, full, full, 0, full, full, full, full, 0], np.int16)
     for cut in range(len(column) + 1):
-        meter = decode._Clipping()
+        meter = meters._Clipping()
         both = np.stack([column, np.roll(column, 1) * 0 + full * (np.arange(12) % 3 > 0)], 1).astype(np.int16)
         for part in (both[:cut], both[cut:]):
             if len(part):
@@ -319,9 +319,9 @@ def test_peaks_are_the_extremes_of_the_mixed_channels(encoded):
 @pytest.mark.parametrize("step", [999, 2048, 70_000])
 def test_peaks_become_coarser_while_they_come(monkeypatch, length, step):
     """However the samples were cut: never more points than allowed, and each has the extremes of its samples."""
-    monkeypatch.setattr(decode, "MOST", 16)
+    monkeypatch.setattr(meters, "MOST", 16)
     mono = np.random.default_rng(length).integers(-16384, 16384, length).astype(np.int32)
-    meter = decode._Peaks()
+    meter = meters._Peaks()
     for at in range(0, length, step):
         meter.take(mono[at : at + step])
     found, samples_per_point = meter.finish()
@@ -329,7 +329,7 @@ def test_peaks_become_coarser_while_they_come(monkeypatch, length, step):
     assert len(shape) == math.ceil(length / samples_per_point) <= 16
     assert samples_per_point == 2048 or math.ceil(length / (samples_per_point / 2)) > 16
     for point, at in zip(shape, range(0, length, samples_per_point), strict=True):
-        part = mono[at : at + samples_per_point] * (64 / decode.FULL_SCALE)
+        part = mono[at : at + samples_per_point] * (64 / meters.FULL_SCALE)
         assert point.tolist() == np.clip(np.rint([part.min(), part.max()]), -128, 127).tolist()
 
 
