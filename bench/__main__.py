@@ -18,6 +18,7 @@ from bench import (
     report,
     resume,
     same,
+    search,
     tools,
     uploads,
 )
@@ -40,6 +41,7 @@ def main() -> int:
         *resume.rows(run),
         *downloads.rows(run),
         *listing.rows(run),
+        *search.rows(run),
         *memory.rows(run),
         *parts.rows(run),
         *analyse.rows(run),

@@ -12,6 +12,8 @@ from typing import Any
 
 from ulid import ULID
 
+from service.catalogue.search import UNKNOWN, indexed, refresh
+
 _WORDS = (
     "amber brass coral dune ember fjord gale harbour isle jetty kelp lagoon mast north oar port quay reef sail tide"
 )
@@ -36,6 +38,8 @@ def fill(database: Path, count: int) -> None:
         tracks = list(_tracks(user_id, count))
         _insert(connection, "blobs", [_blob(track) for track in tracks])
         _insert(connection, "tracks", tracks)
+        while refresh(connection):
+            pass
         connection.execute(
             "UPDATE users SET used_bytes = used_bytes + ?, used_tracks = used_tracks + ? WHERE user_id = ?",
             (count * _SIZE, count, user_id),
@@ -58,7 +62,7 @@ def _tracks(user_id: str, count: int) -> Iterator[dict[str, Any]]:
     for number in range(count):
         at = first_at + number * 300
         title = f"{' '.join(chance.sample(words, 3)).capitalize()} {number}"
-        yield {
+        row = {
             "track_id": str(ULID.from_timestamp(at)),
             "user_id": user_id,
             "key": f"bench/{number:08d}",
@@ -78,6 +82,7 @@ def _tracks(user_id: str, count: int) -> Iterator[dict[str, Any]]:
             "created_at": int(at * 1e6),
             "updated_at": int(at * 1e6),
         }
+        yield {**row, **indexed({**UNKNOWN, **row})}
 
 
 def _blob(track: dict[str, Any]) -> dict[str, Any]:

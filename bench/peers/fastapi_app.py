@@ -52,7 +52,7 @@ def page(limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
         where = "AND (created_at, track_id) < (?, ?)"
         values += [int(created_at), track_id]
     rows = _connection().execute(
-        f"SELECT * FROM tracks WHERE user_id = ? AND trashed_at IS NULL {where}"
+        f"SELECT * FROM tracks WHERE user_id = ? AND is_trashed = 0 {where}"
         " ORDER BY created_at DESC, track_id DESC LIMIT ?",
         [*values, limit + 1],
     )
