@@ -4,9 +4,14 @@ import { page } from "./ask.js";
 import { lookAgain } from "./patience.js";
 import { localTimes } from "./words.js";
 
+let turn = 0;
+
 /** Show in every part of the page what the service knows now. Tells `document` with the event "renewed". */
 export async function renew() {
+  turn += 1;
+  const mine = turn;
   const fresh = await page(location.href);
+  if (mine !== turn) return; // somebody asked later and will show what is newer
   for (const part of document.querySelectorAll("[data-part]")) {
     const found = fresh.getElementById(part.id);
     if (!found) continue;

@@ -101,9 +101,12 @@ export function waveform(slider, audio, part) {
     go(((event.clientX - box.left) / box.width) * duration);
   };
   slider.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || event.pointerType === "touch") return; // a finger may be about to scroll: see "click"
     slider.setPointerCapture(event.pointerId);
     follow(event);
+  });
+  slider.addEventListener("click", (event) => {
+    if (event.detail) follow(event); // else it is no pointer's, and has no place
   });
   slider.addEventListener("pointermove", (event) => {
     if (slider.hasPointerCapture(event.pointerId)) follow(event);

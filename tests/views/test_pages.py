@@ -1,8 +1,11 @@
+import html
 import re
 from html.parser import HTMLParser
 
 import pytest
 
+from service.catalogue import analyses
+from service.catalogue.analyses import Analysis
 from service.keys import DATABASE
 from service.web.pages import STATIC, static_files, static_url
 from service.web.problems import BY_CODE
@@ -36,7 +39,14 @@ def add(client, browser):
 
     async def add(number, **changes):
         me = await (await client.get("/me", headers={"Cookie": browser["Cookie"]})).json()
-        return await client.app[DATABASE].write(lambda connection: add_track(connection, number, me["id"], **changes))
+
+        def write(connection):
+            for name in {"cover_given", "cover_tagged"} & changes.keys():
+                sql = "INSERT OR IGNORE INTO covers (digest, width, height, created_at) VALUES (?, 9, 9, 0)"
+                connection.execute(sql, (changes[name],))
+            return add_track(connection, number, me["id"], **changes)
+
+        return await client.app[DATABASE].write(write)
 
     return add
 
@@ -89,6 +99,173 @@ async def test_words_of_users_are_escaped_everywhere(client, browser, add):
         text = await (await client.get(path, headers=browser)).text()
         assert "&#34;&#39;&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in text
         assert "<script>alert" not in text
+
+
+FACTS = {
+    "title": "Fiddler's Green",
+    "artist": "Crew",
+    "album": "Salt",
+    "album_artist": "Various",
+    "year": 2019,
+    "genre": "Folk",
+    "composer": "Trad.",
+    "track_number": 3,
+    "comment": "On deck.",
+    "tags": '{"track_total": 12, "sources": ["id3v2.4"], "bpm": 96.5, "isrc": "ABC"}',
+    "metadata": "available",
+    "audio_start": 100,
+    "cover": b"c" * 32,
+    "cover_tagged": b"c" * 32,
+}
+MEASURED = {
+    "loudness_lufs": -14.23,
+    "true_peak_dbtp": 0.31,
+    "silence_start_s": 0.5,
+    "silence_end_s": 1.25,
+    "clipped_samples": 7,
+}
+
+
+def facts_of(text):
+    """The terms and descriptions of a page."""
+    return {
+        html.unescape(name): html.unescape(re.sub("<[^>]*>", "", value))
+        for name, value in re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text, re.DOTALL)
+    }
+
+
+@pytest.fixture
+def read(client, browser):
+    """A function that gives the page of a track."""
+
+    async def read(track):
+        answer = await client.get(f"/tracks/{track['track_id']}", headers=browser)
+        assert answer.status == 200
+        return await answer.text()
+
+    return read
+
+
+@pytest.fixture
+def measure(client):
+    """A function that notes what decoding found."""
+
+    async def measure(track, **changes):
+        found = Analysis({**MEASURED, **changes}, 44_100, 2048, bytes(20), None)
+        await client.app[DATABASE].write(lambda connection: analyses.save(connection, track["track_id"], found, now=1))
+
+    return measure
+
+
+async def test_the_page_of_a_track_shows_what_is_known_of_it(read, add, measure):
+    track = await add(1, **FACTS)
+    await measure(track)
+    facts = facts_of(await read(track))
+    known = {"Artist": "Crew", "Album": "Salt", "Album artist": "Various", "Year": "2019", "Genre": "Folk"}
+    known |= {"Composer": "Trad.", "Track": "3 of 12", "Tempo": "96.5 bpm", "ISRC": "ABC", "Comment": "On deck."}
+    known |= {"Loudness": "−14.2 LUFS", "True peak": "0.3 dBTP", "Clipped samples": "7", "Tags": "id3v2.4"}  # noqa: RUF001
+    assert facts.items() >= known.items()
+    assert "Disc" not in facts
+    assert "Silence at the start" in facts
+
+
+async def test_what_decoding_could_not_tell_is_left_out(read, add, measure):
+    track = await add(1)
+    assert "Loudness" not in facts_of(await read(track))
+    await measure(track, loudness_lufs=None, true_peak_dbtp=None)
+    facts = facts_of(await read(track))
+    assert "Loudness" not in facts
+    assert facts["Clipped samples"] == "7"
+
+
+async def test_the_waveform_is_asked_for_when_there_is_one(read, add, measure):
+    track = await add(1)
+    assert "data-peaks" not in await read(track)
+    await measure(track)
+    assert f'data-peaks="/tracks/{track["track_id"]}/peaks"' in await read(track)
+
+
+async def test_a_cover_comes_in_the_sizes_of_screens_and_its_place_is_kept(client, browser, read, add):
+    track = await add(1, **FACTS)
+    await add(2)
+    url = f"/tracks/{track['track_id']}/cover?v={'63' * 8}"
+    large = next(each for tag, each in Elements(await read(track)).all if tag == "img" and "sizes" in each)
+    assert [part.split(" ") for part in large["srcset"].split(", ")] == [
+        [f"{url}&size={size}", f"{size}w"] for size in (128, 256, 512)
+    ]
+    for path in ("/", "/tracks"):
+        elements = Elements(await (await client.get(path, headers=browser)).text()).all
+        small = [each for tag, each in elements if tag == "img" and each.get("class") == "thumbnail"]
+        assert len(small) == 1
+        assert (small[0]["src"], small[0]["srcset"]) == (f"{url}&size=64", f"{url}&size=128 2x")
+        assert (small[0]["loading"], small[0]["width"], small[0]["height"]) == ("lazy", "48", "48")
+
+
+async def test_reasons_of_failed_analysis_are_told_as_text(client, read, add):
+    track = await add(1, metadata="unavailable", metadata_reason="Too many <b>frames</b>.")
+    await client.app[DATABASE].write(
+        lambda connection: connection.execute(
+            "INSERT INTO jobs (track_id, kind, state, due_at, created_at, problem) "
+            "VALUES (?, 'measure', 'failed', 0, 0, 'No <i>sound</i>.')",
+            (track["track_id"],),
+        )
+    )
+    text = await read(track)
+    assert "The tags of the file could not be read: Too many &lt;b&gt;frames&lt;/b&gt;." in text
+    assert "The sound could not be looked at: No &lt;i&gt;sound&lt;/i&gt;." in text
+    assert "tags=current" not in text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"), [("pending", "its tags and cover come"), ("available", "its waveform and loudness come")]
+)
+async def test_a_track_that_is_looked_at_says_so(read, add, metadata, words):
+    assert words in await read(await add(1, state="analysing", metadata=metadata))
+    assert words not in await read(await add(2, metadata=metadata))
+
+
+async def test_today_s_tags_are_offered_when_they_can_be_had(read, add):
+    assert "tags=current" not in await read(await add(1))
+    assert "audio?tags=current&amp;download=1" in await read(await add(2, audio_start=100))
+
+
+async def test_other_copies_are_listed_with_what_tells_them_apart(read, add):
+    track = await add(1, frames_sha256=b"f" * 32)
+    await add(2, frames_sha256=b"f" * 32, title="A copy", bitrate=96_000)
+    await add(3, title="Not a copy")
+    text = await read(track)
+    assert "A copy" in text
+    assert "96 kbit/s" in text
+    assert "Not a copy" not in text
+    for number in range(4, 14):
+        await add(number, frames_sha256=b"f" * 32)
+    assert f"/tracks?same_as={track['track_id']}" in await read(track)
+
+
+async def test_the_chosen_cover_can_be_removed_and_that_of_the_file_not(read, add):
+    assert 'uncover">' not in await read(await add(1, **FACTS))
+    chosen = {"cover": b"d" * 32, "cover_given": b"d" * 32}
+    assert "Show the file’s cover again" in await read(await add(2, **{**FACTS, **chosen}))  # noqa: RUF001
+    assert "Remove the cover" in await read(await add(3, **chosen))
+
+
+async def test_a_track_in_the_trash_is_neither_played_nor_edited(read, add):
+    text = await read(await add(1, state="trashed", trashed_at=1))
+    tags = [tag for tag, _ in Elements(text).all]
+    assert "audio" not in tags
+    assert "input" not in tags
+    assert "/restore" in text
+
+
+async def test_no_name_is_given_twice_in_a_page(client, browser, read, add):
+    track = await add(1, **FACTS)
+    for path in ("/", "/tracks", f"/tracks/{track['track_id']}"):
+        elements = Elements(await (await client.get(path, headers=browser)).text()).all
+        ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+        assert len(ids) == len(set(ids))
+        for _, attributes in elements:
+            for name in ("aria-describedby", "aria-labelledby", "aria-controls", "for"):
+                assert set(attributes.get(name, "").split()) <= set(ids), (path, attributes)
 
 
 async def test_every_field_has_a_label_and_every_picture_an_alternative(client, browser, add):
