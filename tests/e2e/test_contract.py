@@ -35,7 +35,7 @@ checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 include-operation-id = ["changeCollection", "arrangeCollection"]
-checks.missing_required_header.expected-statuses = ["428"]
+checks.missing_required_header.expected-statuses = ["401", "428"]
 
 [[operations]]
 include-operation-id = ["createUpload", "appendToUpload", "readUpload", "askOffset", "terminateUpload"]
