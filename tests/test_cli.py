@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import fields
+from functools import partial
 
 import pytest
 
@@ -419,3 +420,71 @@ def test_serve_listens_where_it_is_told_and_ends_with_0(data_dir):
         process.communicate()
     assert process.returncode == 0, err
     assert out.count("Created the user admin") == 1
+
+
+@pytest.fixture
+def tracks(alice, data_dir, tmp_path):
+    """Two tracks of alice's, with their files, both analysed before; their ids."""
+    import asyncio
+    import shutil
+
+    from service.storage.local import LocalBlobs
+    from tests import corpus
+    from tests.rows import add_track
+
+    async def add():
+        database = await Database.open(data_dir / "catalogue.db")
+        blobs = LocalBlobs(data_dir / "blobs", durable=False)
+        user_id = (await database.find("SELECT user_id FROM users"))[0]
+        try:
+            for number in (1, 2):
+                song = corpus.make(tmp_path, "id3v23")
+                add = partial(add_track, number=number, user_id=user_id, size=song.stat().st_size)
+                shutil.copy(song, blobs.path((await database.write(add))["key"]))
+        finally:
+            await database.close()
+
+    asyncio.run(add())
+    return [f"{number:026d}" for number in (1, 2)]
+
+
+def queued(run):
+    code, out, _ = run("jobs", "--json")
+    assert code == 0
+    return [(each["track"], each["kind"], each["state"]) for each in json.loads(out)]
+
+
+def test_beside_a_running_service_tracks_are_queued_for_it(run, tracks, data_dir):
+    with locked(Settings(data_dir=data_dir)):
+        assert run("analyse", tracks[1])[:2] == (0, "Queued 1 tracks.\n")
+        assert queued(run) == [(tracks[1], "describe", "waiting")]
+        assert run("analyse", "--all")[:2] == (0, "Queued 2 tracks.\n")
+        assert sorted(queued(run)) == [(track_id, "describe", "waiting") for track_id in tracks]
+        assert len(json.loads(run("jobs", "--json", "--limit", "1")[1])) == 1
+    code, out, _ = run("jobs")
+    assert code == 0
+    assert "song 1.mp3" in out
+    assert "alice" in out
+
+
+def test_without_a_service_tracks_are_analysed_by_the_command(run, tracks, data_dir):
+    assert run("analyse", tracks[0])[:2] == (0, "Analysed 1 tracks.\n")
+    assert queued(run) == []
+
+    async def titles(accounts):
+        rows = await accounts._database.read("SELECT title, metadata FROM tracks ORDER BY track_id")
+        return [tuple(row) for row in rows]
+
+    found = asked(data_dir, titles)
+    assert found == [("Sea Song", "available"), ("song 2", "pending")]
+
+
+def test_analysing_nothing_and_what_is_not_there(run, tracks):
+    assert run("analyse")[0] == 2
+    assert run("analyse", "--all", tracks[0])[0] == 2
+    code, _, err = run("analyse", tracks[0], "nothing")
+    assert code == 1
+    assert "no such track" in err
+    assert queued(run) == [], "all of them or none"
+    code, out, err = run("jobs")
+    assert (code, out, err) == (0, "", "None.\n")

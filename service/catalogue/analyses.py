@@ -49,17 +49,22 @@ async def find(database: Database, user_id: str, track_id: str) -> sqlite3.Row |
 
 
 async def of_like_duration(
-    database: Database, user_id: str, track_id: str, *, shortest: float, longest: float, limit: int
+    database: Database, user_id: str, track_id: str, *, duration: float, tolerance: float, limit: int
 ) -> list[sqlite3.Row]:
-    """Track ids, sound ids and fingerprints of the user's other tracks that last about as long, the oldest first."""
+    """Track ids, sound ids and fingerprints of the user's other tracks that last about as long, the most alike first.
+
+    They are chosen by the index alone: a fingerprint lies behind 64 KiB of peaks, and there may be many thousands.
+    """
     return await database.read(
         """
         SELECT track_id, sound_id, fingerprint
-        FROM (SELECT track_id, sound_id, created_at FROM tracks INDEXED BY tracks_by_duration
-              WHERE user_id = ? AND is_trashed = 0 AND duration BETWEEN ? AND ? AND track_id != ?)
-        JOIN analyses USING (track_id)
+        FROM (SELECT track_id FROM tracks INDEXED BY tracks_by_duration
+              WHERE user_id = :user_id AND is_trashed = 0 AND track_id != :track_id
+                AND duration BETWEEN :duration - :tolerance AND :duration + :tolerance
+              ORDER BY abs(duration - :duration), track_id LIMIT :limit)
+        CROSS JOIN tracks USING (track_id)
+        CROSS JOIN analyses USING (track_id)
         WHERE fingerprint IS NOT NULL
-        ORDER BY track_id LIMIT ?
         """,
-        (user_id, shortest, longest, track_id, limit),
+        {"user_id": user_id, "track_id": track_id, "duration": duration, "tolerance": tolerance, "limit": limit},
     )

@@ -46,21 +46,28 @@ def queue(connection: sqlite3.Connection, kind: str, track_ids: Iterable[str], *
     )
 
 
-def queue_all(connection: sqlite3.Connection, *, now: int) -> int:
-    """Let every track be described and measured again; how many there are."""
-    track_ids = [row[0] for row in connection.execute("SELECT track_id FROM tracks ORDER BY track_id")]
+def queue_some(connection: sqlite3.Connection, *, after: str, limit: int, now: int) -> list[str]:
+    """Let so many tracks be described and measured again, those behind that id; their ids.
+
+    All at once would keep the uploads of a running service from being committed.
+    """
+    rows = connection.execute(
+        "SELECT track_id FROM tracks WHERE track_id > ? ORDER BY track_id LIMIT ?", (after, limit)
+    )
+    track_ids = [row[0] for row in rows]
     queue(connection, "describe", track_ids, now=now)
-    return len(track_ids)
+    return track_ids
 
 
-def take(connection: sqlite3.Connection, kind: str, *, now: int) -> Job | None:
-    """The next job of that kind that is due, which runs from now on."""
+def take(connection: sqlite3.Connection, kind: str, *, now: int, newest: bool = False) -> Job | None:
+    """The job of that kind that is due for the longest time, or the shortest, which runs from now on."""
+    order = "DESC" if newest else "ASC"
     row = connection.execute(
-        """
+        f"""
         SELECT job_id, kind, attempts + 1, track_id, user_id, key, size, duration
         FROM jobs INDEXED BY jobs_waiting JOIN tracks USING (track_id)
         WHERE jobs.state = 'waiting' AND kind = ? AND due_at <= ?
-        ORDER BY due_at, job_id LIMIT 1
+        ORDER BY due_at {order}, job_id {order} LIMIT 1
         """,
         (kind, now),
     ).fetchone()
@@ -76,11 +83,14 @@ def done(connection: sqlite3.Connection, job: Job) -> None:
     connection.execute("DELETE FROM jobs WHERE job_id = ? AND state = 'running'", (job.job_id,))
 
 
-def postpone(connection: sqlite3.Connection, job: Job, *, due_at: int, problem: str) -> None:
+def postpone(connection: sqlite3.Connection, job: Job, *, due_at: int, problem: str, is_counted: bool = True) -> None:
     """The job shall be tried again, not before that moment."""
     connection.execute(
-        "UPDATE jobs SET state = 'waiting', due_at = ?, problem = ? WHERE job_id = ? AND state = 'running'",
-        (due_at, problem, job.job_id),
+        """
+        UPDATE jobs SET state = 'waiting', due_at = ?, problem = ?, attempts = attempts - ?
+        WHERE job_id = ? AND state = 'running'
+        """,
+        (due_at, problem, 0 if is_counted else 1, job.job_id),
     )
 
 

@@ -71,6 +71,8 @@ class Description:
     frames_sha256: bytes | None = None
     audio_start: int | None = None
     audio_end: int | None = None
+    is_by_file: bool = True
+    """Whether a failure is the file's; when the machine failed, what an earlier look found stays."""
 
 
 def title_of(filename: str) -> str:
@@ -149,8 +151,10 @@ def describe(connection: sqlite3.Connection, track_id: str, found: Description, 
     row = find_row(connection, track_id)
     if row is None:
         return None
+    if not found.is_by_file and row["metadata"] == "available":
+        return row
     if found.cover is not None:
-        _add_cover(connection, found.cover, now)
+        add_cover(connection, found.cover, now)
     cover = found.cover.digest if found.cover else None
     values = {
         **_words(row, orjson.loads(row["given"]), found.tags),
@@ -178,7 +182,7 @@ def give_cover(
     check(row)
     _refuse_trashed(row)
     if cover is not None:
-        _add_cover(connection, cover, now)
+        add_cover(connection, cover, now)
     digest = cover.digest if cover else None
     return _update(connection, track_id, {"cover_given": digest, "cover": digest or row["cover_tagged"]}, now)
 
@@ -244,21 +248,24 @@ def purge(connection: sqlite3.Connection, *, trashed_before: int, limit: int) ->
     return len(rows)
 
 
-def forget_covers(connection: sqlite3.Connection, *, created_before: int, limit: int) -> list[bytes]:
-    """Forget pictures that no track has any more; their digests. Those just added may be on their way to a track."""
-    rows = connection.execute(
+async def page_unshown_covers(database: Database, *, created_before: int, after: bytes, limit: int) -> list[bytes]:
+    """Digests of pictures that no track shows, behind that one. Those just added may be on their way to a track."""
+    rows = await database.read(
         """
-        DELETE FROM covers WHERE digest IN (
-            SELECT digest FROM covers
-            WHERE created_at < ?
-              AND NOT EXISTS (SELECT 1 FROM tracks WHERE cover_given = digest)
-              AND NOT EXISTS (SELECT 1 FROM tracks WHERE cover_tagged = digest)
-            LIMIT ?
-        ) RETURNING digest
+        SELECT digest FROM covers
+        WHERE digest > ? AND created_at < ?
+          AND NOT EXISTS (SELECT 1 FROM tracks WHERE cover_given = digest)
+          AND NOT EXISTS (SELECT 1 FROM tracks WHERE cover_tagged = digest)
+        ORDER BY digest LIMIT ?
         """,
-        (created_before, limit),
-    ).fetchall()
+        (after, created_before, limit),
+    )
     return [row[0] for row in rows]
+
+
+def forget_covers(connection: sqlite3.Connection, digests: list[bytes]) -> None:
+    """Forget pictures that no track shows and whose files are gone."""
+    connection.executemany("DELETE FROM covers WHERE digest = ?", [(digest,) for digest in digests])
 
 
 def find_row(connection: sqlite3.Connection, track_id: str) -> sqlite3.Row | None:
@@ -296,7 +303,8 @@ def _settled(connection: sqlite3.Connection, track_id: str) -> str:
     return "analysing" if is_open else "ready"
 
 
-def _add_cover(connection: sqlite3.Connection, cover: Cover, now: int) -> None:
+def add_cover(connection: sqlite3.Connection, cover: Cover, now: int) -> None:
+    """Note a picture, whether a track shows it already or not; what none shows is swept away after a while."""
     connection.execute(
         "INSERT INTO covers (digest, width, height, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (cover.digest, cover.width, cover.height, now),

@@ -360,10 +360,14 @@ def _share_blob(connection: sqlite3.Connection, track: NewTrack) -> str:
 
 
 def replace_blob(connection: sqlite3.Connection, track: sqlite3.Row, key: str) -> sqlite3.Row:
-    """Give the track, and all others with the same blob, the equal bytes that lie under `key`. Its row then."""
+    """Give the track, and all others with the same blob, the equal bytes that lie under `key`. Its row then.
+
+    They are analysed again: whoever looked before may have found nothing.
+    """
     connection.execute("UPDATE blobs SET state = 'deleting' WHERE key = ?", (track["key"],))
     connection.execute("UPDATE blobs SET state = 'ready' WHERE key = ?", (key,))
-    connection.execute("UPDATE tracks SET key = ? WHERE key = ?", (key, track["key"]))
+    rows = connection.execute("UPDATE tracks SET key = ? WHERE key = ? RETURNING track_id", (key, track["key"]))
+    jobs.queue(connection, "describe", [each[0] for each in rows.fetchall()], now=clock.now())
     row: sqlite3.Row = connection.execute("SELECT * FROM tracks WHERE track_id = ?", (track["track_id"],)).fetchone()
     return row
 

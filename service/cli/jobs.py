@@ -1,5 +1,6 @@
 """Commands about the jobs that analyse tracks."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 MAX_SHOWN = 1000
+BATCH = 1000
 
 
 @click.command("jobs")
@@ -39,15 +41,19 @@ def analyse(track_ids: tuple[str, ...], is_all: bool) -> None:
     async def queue(database: "Database", settings: "Settings") -> tuple[int, bool]:
         from service.catalogue import clock, jobs, tracks
 
+        async def queue_all() -> int:
+            count, after = 0, ""
+            while found := await database.write(partial(jobs.queue_some, after=after, limit=BATCH, now=clock.now())):
+                count, after = count + len(found), found[-1]
+            return count
+
         def write(connection: Any) -> int:
-            if is_all:
-                return jobs.queue_all(connection, now=clock.now())
             for track_id in track_ids:
                 tracks.get_row(connection, track_id)
             jobs.queue(connection, "describe", track_ids, now=clock.now())
             return len(track_ids)
 
-        count = await database.write(write)
+        count = await (queue_all() if is_all else database.write(write))
         return count, await _analyse_here(database, settings)
 
     count, is_done = work(queue)

@@ -5,19 +5,23 @@ Each ends in one transaction with the end of its job, so that it is done once, w
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 from service.audio.fingerprint import SAME, similarity
+from service.audio.peaks import MOST
 from service.catalogue import analyses, clock, jobs, tracks
 from service.catalogue.analyses import Analysis
 from service.catalogue.database import Database
 from service.catalogue.jobs import Job
 from service.catalogue.tracks import Cover, Description
 from service.jobs.worker import Answer, Died, Limits, Unreadable, Worker
-from service.storage.covers import LocalCovers
+from service.storage.covers import SIZES, LocalCovers
 from service.storage.local import LocalBlobs
 
 T = TypeVar("T")
@@ -31,6 +35,13 @@ LIKE_DURATION_S = 3.0
 MAX_CANDIDATES = 500
 """How many tracks that last as long are listened to, at most."""
 
+JPEG = b"\xff\xd8\xff"
+DIGEST_BYTES = 32
+MAX_SIDE = 1 << 20
+MAX_TAGS_BYTES = 512 << 10
+MAX_REPORT_BYTES = 16 << 10
+MAX_FINGERPRINT_BYTES = 1 << 20
+
 
 class Analyst:
     """Analyses the tracks of jobs. One per app."""
@@ -39,6 +50,7 @@ class Analyst:
         self._database = database
         self._blobs = blobs
         self._covers = covers
+        self._recognising = asyncio.Lock()
 
     async def describe(self, job: Job, worker: Worker) -> None:
         """Read the file's frames and tags; a file whose tags cannot be read is described as that.
@@ -54,11 +66,13 @@ class Analyst:
         except (Unreadable, Died) as error:
             if isinstance(error, Died) and not job.is_last_attempt:
                 raise
-            await self._note(job, Description(tags={}, reason=str(error), **frames))
+            is_by_file = isinstance(error, Unreadable)
+            await self._note(job, Description(tags={}, reason=str(error), is_by_file=is_by_file, **frames))
             return
+        tags, picture = _tags_of(answer), _picture_of(answer)
         async with self._covers.lock:
-            cover = await self._keep(answer)
-            await self._note(job, Description(tags=answer.result["tags"], cover=cover, **frames))
+            cover = await self._keep(*picture) if picture else None
+            await self._note(job, Description(tags=tags, cover=cover, **frames))
 
     async def _note(self, job: Job, found: Description) -> None:
         def note(connection: sqlite3.Connection) -> None:
@@ -79,18 +93,12 @@ class Analyst:
             OSError, StorageFailed: the disk or the database failed.
         """
         answer = await worker.ask("measure", self._blobs.path(job.key), measure_limits(job))
-        peaks, fingerprint = answer.pieces
-        report: dict[str, Any] = {
-            name: round(each, 6) if isinstance(each, float) else each for name, each in answer.result.items()
-        }
-        analysis = Analysis(
-            sample_rate=report["sample_rate"],
-            samples_per_point=report.pop("samples_per_point"),
-            report=report,
-            peaks=peaks,
-            fingerprint=fingerprint or None,
-        )
-        sound_id = await self._recognise(job, fingerprint) if fingerprint else None
+        analysis = _analysis_of(answer)
+        async with self._recognising:  # two copies that are decoded at once would not know of each other
+            sound_id = await self._recognise(job, analysis.fingerprint) if analysis.fingerprint else None
+            await self._note_sound(job, analysis, sound_id)
+
+    async def _note_sound(self, job: Job, analysis: Analysis, sound_id: str | None) -> None:
 
         def note(connection: sqlite3.Connection) -> None:
             now = clock.now()
@@ -107,8 +115,8 @@ class Analyst:
             self._database,
             job.user_id,
             job.track_id,
-            shortest=job.duration - LIKE_DURATION_S,
-            longest=job.duration + LIKE_DURATION_S,
+            duration=job.duration,
+            tolerance=LIKE_DURATION_S,
             limit=MAX_CANDIDATES,
         )
         return await asyncio.to_thread(_most_similar, fingerprint, rows) or job.track_id
@@ -121,20 +129,86 @@ class Analyst:
             Died: the worker's process ended.
         """
         answer = await worker.ask("render", None, DESCRIBE, picture)
+        rendered = _picture_of(answer)
+        if rendered is None:
+            raise Unreadable(str(answer.result.get("cover_reason")))
         async with self._covers.lock:
-            cover = await self._keep(answer)
-            if cover is None:
-                raise Unreadable(answer.result["cover_reason"])
-            return await commit(cover)
+            return await commit(await self._keep(*rendered))
 
-    async def _keep(self, answer: Answer) -> Cover | None:
+    async def _keep(self, cover: Cover, images: dict[int, bytes]) -> Cover:
+        """First the row, then the files: should no track come to show the picture, the sweep knows of it."""
+        await self._database.write(partial(tracks.add_cover, cover=cover, now=clock.now()))
+        await asyncio.to_thread(partial(self._covers.put, cover.digest, images))
+        return cover
+
+
+@contextmanager
+def _distrusting() -> Iterator[None]:
+    """A file that took hold of the process can have it say anything; what is no answer is as none.
+
+    Raises:
+        Died: what was looked at in this block is not as it must be.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise Died("The process that read it answered nonsense.") from error
+
+
+def _expect(is_so: bool) -> None:
+    if not is_so:
+        raise ValueError
+
+
+def _number_of(value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError
+    return value
+
+
+def _digest_of(text: Any) -> bytes:
+    digest = bytes.fromhex(text)
+    _expect(len(digest) == DIGEST_BYTES)
+    return digest
+
+
+def _tags_of(answer: Answer) -> dict[str, Any]:
+    with _distrusting():
+        tags: dict[str, Any] = answer.result["tags"]
+        _expect(isinstance(tags, dict) and len(orjson.dumps(tags)) <= MAX_TAGS_BYTES)
+        for name in tracks.TEXTS:
+            _expect(isinstance(tags.get(name), str | None))
+        for name in tracks.NUMBERS:
+            if tags.get(name) is not None:
+                _number_of(tags[name], 0, 65_535)
+        return tags
+
+
+def _picture_of(answer: Answer) -> tuple[Cover, dict[int, bytes]] | None:
+    with _distrusting():
         about = answer.result["cover"]
         if about is None:
             return None
-        cover = Cover(bytes.fromhex(about["digest"]), about["width"], about["height"])
-        images = dict(zip(about["sizes"], answer.pieces, strict=True))
-        await asyncio.to_thread(partial(self._covers.put, cover.digest, images))
-        return cover
+        sides = (_number_of(about[side], 1, MAX_SIDE) for side in ("width", "height"))
+        _expect(about["sizes"] == list(SIZES) and all(image.startswith(JPEG) for image in answer.pieces))
+        return Cover(_digest_of(about["digest"]), *sides), dict(zip(SIZES, answer.pieces, strict=True))
+
+
+def _analysis_of(answer: Answer) -> Analysis:
+    with _distrusting():
+        peaks, fingerprint = answer.pieces
+        _expect(len(peaks) <= 2 * MOST and len(peaks) % 2 == 0 and len(fingerprint) <= MAX_FINGERPRINT_BYTES)
+        report: dict[str, Any] = {
+            name: round(each, 6) if isinstance(each, float) else each for name, each in answer.result.items()
+        }
+        _expect(len(orjson.dumps(report)) <= MAX_REPORT_BYTES)
+        return Analysis(
+            sample_rate=_number_of(report["sample_rate"], 1, 1 << 20),
+            samples_per_point=_number_of(report.pop("samples_per_point"), 1, 1 << 32),
+            report=report,
+            peaks=peaks,
+            fingerprint=fingerprint or None,
+        )
 
 
 def scan_limits(size: int) -> Limits:
@@ -153,7 +227,12 @@ async def _scan(job: Job, worker: Worker, path: Path) -> dict[str, Any]:
         result = (await worker.ask("scan", path, scan_limits(job.size))).result
     except Unreadable:
         return {}
-    return {**result, "frames_sha256": bytes.fromhex(result["frames_sha256"])}
+    with _distrusting():
+        return {
+            "frames_sha256": _digest_of(result["frames_sha256"]),
+            "audio_start": _number_of(result["audio_start"], 0, job.size),
+            "audio_end": _number_of(result["audio_end"], 0, job.size),
+        }
 
 
 def _most_similar(fingerprint: bytes, rows: list[sqlite3.Row]) -> str | None:

@@ -1,9 +1,10 @@
 """The process that looks into files: one task after the other, within hard limits, and free to be killed.
 
 A task is a line of JSON on standard input, ``{"task", "path", "cpu_s", "size"}``, and ``size`` bytes behind it. The
-answer is a line of JSON on standard output, ``{"result"}`` or ``{"reason"}``, with the ``sizes`` of the pieces of bytes
-behind it. Whatever a file does to the libraries that read it happens here: it can write no file, take no more memory
-and time than this, and knows nothing but the path it was told.
+answer is a line of JSON on standard output, with the ``sizes`` of the pieces of bytes behind it: ``{"result"}``, or
+``{"reason"}`` when the file cannot be read, or ``{"trouble"}`` when the disk cannot. Whatever a file does to the
+libraries that read it happens here: it can write no file, take no more memory and time than this, and knows nothing but
+the path it was told.
 """
 
 import contextlib
@@ -117,8 +118,15 @@ def run(source: BinaryIO, out: BinaryIO) -> None:
         except MemoryError:
             answer({"reason": "It takes too much memory to read."}, [], out)
             return  # what is left of the memory may be in pieces
-        except (ValueError, OSError) as error:  # the readers' own words
-            answer({"reason": str(error) or type(error).__name__}, [], out)
+        except FileNotFoundError:
+            answer({"reason": "No such file."}, [], out)
+        except ImportError:
+            raise  # no fault of the file
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                answer({"trouble": error.strerror}, [], out)  # nor is this, and its text has the path
+            else:  # the readers' own words
+                answer({"reason": str(error) or type(error).__name__}, [], out)
         except Exception as error:
             answer({"reason": f"It cannot be read ({type(error).__name__})."}, [], out)
         else:

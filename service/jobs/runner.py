@@ -4,11 +4,12 @@ There is a lane for each kind, with a process of its own, so that a long one nev
 """
 
 import asyncio
+import errno
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -38,6 +39,13 @@ DRAIN_S = 5.0
 RETRY_AFTER_S = 5
 FAILURE_PAUSE_S = 5.0
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM_PAUSE_S = 30
+"""Until a disk that was full is tried again; that says nothing about the file, and counts as no attempt."""
+
+MAX_PICTURES = 6
+"""How many pictures are taken in and wait to be rendered; each is in memory until then."""
+
 
 class Runner:
     """The lanes of an app. `changed` hears of each track (user id, track id) that a job has changed."""
@@ -65,6 +73,9 @@ class Runner:
         self._is_stopping = False
         self._renderer = Worker()
         self._rendering = asyncio.Lock()
+        self._pictures = 0
+        self._unsettled: list[Job] = []  # the database failed before it could be told how they ended
+        self._is_newest_next = dict.fromkeys(jobs.KINDS, True)
 
     def wake(self) -> None:
         """There is a new track."""
@@ -77,12 +88,15 @@ class Runner:
         self._lanes = [asyncio.create_task(self._lane(kind)) for kind in self._kinds]
 
     async def run_all(self) -> None:
-        """Do what is due, and what that queues, until nothing is."""
+        """Do what waits, and what that queues, until nothing does. For who holds the data directory alone."""
+        await self._database.write(jobs.put_all_back)
         for kind in jobs.KINDS:
             worker = Worker()
             try:
-                while (job := await self._take(kind)) is not None:
-                    await self._do(job, worker)
+                while (due_at := await jobs.next_due_at(self._database, kind)) is not None:
+                    await asyncio.sleep(max(0.0, (due_at - clock.now()) / clock.SECOND))
+                    if (job := await self._take(kind)) is not None:
+                        await self._do(job, worker)
             finally:
                 await worker.close()
 
@@ -104,6 +118,21 @@ class Runner:
         for kind in jobs.KINDS:
             for state in jobs.STATES:
                 self._metrics.queued_jobs.labels(kind, state).set(counts.get((kind, state), 0))
+
+    @contextmanager
+    def place_for_picture(self) -> Iterator[None]:
+        """Hold it from before a picture is read until it has been rendered.
+
+        Raises:
+            Overloaded: as many as may are there already.
+        """
+        if self._pictures >= MAX_PICTURES:
+            raise Overloaded("Many pictures are being looked at.", retry_after=RETRY_AFTER_S)
+        self._pictures += 1
+        try:
+            yield
+        finally:
+            self._pictures -= 1
 
     async def render(self, picture: bytes, commit: Callable[[Cover], Awaitable[T]]) -> T:
         """Render a picture and `commit` it to a track; what that returns.
@@ -127,6 +156,7 @@ class Runner:
         try:
             while not self._is_stopping:
                 try:
+                    await self._put_unsettled_back()
                     job = await self._take(kind)
                     if job is None:
                         await self._rest(kind, worker)
@@ -134,6 +164,9 @@ class Runner:
                         await self._do(job, worker)
                 except StorageFailed as error:
                     logger.error("jobs have to wait: %s", error)
+                    await asyncio.sleep(FAILURE_PAUSE_S)
+                except Exception:  # a lane that ended would leave its jobs waiting for ever, and nobody would see it
+                    logger.exception("jobs have to wait")
                     await asyncio.sleep(FAILURE_PAUSE_S)
         finally:
             await worker.close()
@@ -143,7 +176,15 @@ class Runner:
         due_at = await jobs.next_due_at(self._database, kind)
         if due_at is None or due_at > now:
             return None
-        return await self._database.write(partial(jobs.take, kind=kind, now=now))
+        # The oldest and the newest by turns: an upload of now does not wait behind a catalogue that is analysed anew.
+        is_newest = self._is_newest_next[kind]
+        self._is_newest_next[kind] = not is_newest
+        return await self._database.write(partial(jobs.take, kind=kind, now=now, newest=is_newest))
+
+    async def _put_unsettled_back(self) -> None:
+        while self._unsettled:
+            await self._database.write(partial(jobs.put_back, job=self._unsettled[-1]))
+            self._unsettled.pop()
 
     async def _rest(self, kind: str, worker: Worker) -> None:
         wake = self._wakes[kind]
@@ -164,23 +205,47 @@ class Runner:
     async def _do(self, job: Job, worker: Worker) -> None:
         began = time.monotonic()
         try:
-            await self._work[job.kind](job, worker)
-            outcome = "done"
+            outcome = await self._attempt(job, worker)
         except asyncio.CancelledError:
             await asyncio.shield(self._database.write(partial(jobs.put_back, job=job)))
             raise
-        except (Unreadable, FileNotFoundError) as error:
-            outcome = await self._give_up(job, str(error))
-        except (Died, OSError) as error:
-            outcome = await self._try_again(job, str(error))
-        except StorageFailed as error:
-            outcome = await self._try_again(job, str(error))
+        except Exception:
+            self._unsettled.append(job)
             raise
         finally:
             self._changed(job.user_id, job.track_id)
         self._metrics.note_job(job.kind, outcome, time.monotonic() - began)
         if job.kind == "describe":
             self._wakes["measure"].set()
+
+    async def _attempt(self, job: Job, worker: Worker) -> str:
+        if job.attempts > jobs.MAX_ATTEMPTS:
+            return await self._give_up(job, "The service itself ended each time that it was looked at.")
+        try:
+            await self._work[job.kind](job, worker)
+        except Unreadable as error:
+            return await self._give_up(job, str(error))
+        except Died as error:
+            return await self._try_again(job, str(error))
+        except OSError as error:
+            problem = f"The disk failed: {error.strerror or type(error).__name__}."  # without the path
+            if error.errno in NO_ROOM:
+                return await self._wait_for_room(job, problem)
+            return await self._try_again(job, problem)
+        except StorageFailed as error:
+            await self._try_again(job, str(error))
+            raise
+        except Exception as error:
+            logger.exception("%s of track %s", job.kind, job.track_id)
+            return await self._try_again(job, f"The service failed ({type(error).__name__}).")
+        return "done"
+
+    async def _wait_for_room(self, job: Job, problem: str) -> str:
+        due_at = clock.now() + NO_ROOM_PAUSE_S * clock.SECOND
+        postpone = partial(jobs.postpone, job=job, due_at=due_at, problem=problem, is_counted=False)
+        await self._database.write(postpone)
+        logger.warning("%s of track %s: %s", job.kind, job.track_id, problem)
+        return "postponed"
 
     async def _try_again(self, job: Job, problem: str) -> str:
         if job.is_last_attempt:
@@ -195,7 +260,7 @@ class Runner:
             now = clock.now()
             jobs.fail(connection, job, problem=problem)
             if job.kind == "describe":
-                found = Description(tags={}, reason=problem)
+                found = Description(tags={}, reason=problem, is_by_file=False)
                 if tracks.describe(connection, job.track_id, found, now=now) is not None:
                     jobs.queue(connection, "measure", [job.track_id], now=now)
             tracks.settle(connection, job.track_id, now=now)

@@ -109,13 +109,19 @@ class Sweeper:
         return count
 
     async def _delete_covers(self, covers: LocalCovers, created_before: int) -> int:
-        async with covers.lock:
-            digests = await self._database.write(
-                partial(tracks.forget_covers, created_before=created_before, limit=BATCH)
-            )
-            for digest in digests:
-                await asyncio.to_thread(covers.delete, digest)
-        return len(digests)
+        """First the files, then the rows: what a crash leaves between them, the next sweep finds."""
+        count, after, is_more = 0, b"", True
+        while is_more:
+            async with covers.lock:
+                digests = await tracks.page_unshown_covers(
+                    self._database, created_before=created_before, after=after, limit=BATCH
+                )
+                gone = await asyncio.to_thread(_delete_pictures, covers, digests)
+                await self._database.write(partial(tracks.forget_covers, digests=gone))
+            count += len(gone)
+            is_more = len(digests) == BATCH
+            after = digests[-1] if digests else after
+        return count
 
     def _unlink(self, keys: list[str]) -> list[str]:
         gone = []
@@ -127,6 +133,18 @@ class Sweeper:
             else:
                 gone.append(key)
         return gone
+
+
+def _delete_pictures(covers: LocalCovers, digests: list[bytes]) -> list[bytes]:
+    gone = []
+    for digest in digests:
+        try:
+            covers.delete(digest)
+        except OSError as error:
+            logger.error("cover %s cannot be deleted: %s", digest.hex(), error)
+        else:
+            gone.append(digest)
+    return gone
 
 
 async def sweep_for_ever(sweeper: Sweeper, interval_s: float) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import orjson
 
 MAX_ANSWER_BYTES = 16 << 20
 MAX_LINE_BYTES = 4 << 20
+MAX_REASON = 300  # characters
 TASKS_PER_PROCESS = 500
 """Then a new one takes over, so that nothing a file left behind lasts."""
 
@@ -25,11 +26,15 @@ class Unreadable(Exception):
 
 
 class OverLimit(Unreadable):
-    """The look at the file was ended, since it took too long."""
+    """The look at the file was ended, since it took too much work."""
 
 
 class Died(Exception):
-    """The process ended by itself or was ended by somebody else; another try may go better."""
+    """The process ended by itself or was ended by somebody else, or the disk failed; another try may go better."""
+
+
+class TooSlow(Died):
+    """It took too long without working too much: the machine was busy, or a disk stood still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ class Worker:
 
         Raises:
             Unreadable: the file cannot be read.
-            OverLimit: the task took more than `limits`.
+            OverLimit: the task took more CPU than `limits`.
+            TooSlow: it took longer.
             Died: the process ended without an answer, or cannot be started.
         """
         process = await self._start()
@@ -75,7 +81,7 @@ class Worker:
                 document, pieces = await _exchange(process, line + b"\n" + data)
         except TimeoutError:
             await self.close()
-            raise OverLimit(f"It took longer than {limits.wall_s:.0f} s to read.") from None
+            raise TooSlow(f"It took longer than {limits.wall_s:.0f} s to read.") from None
         except (ConnectionError, EOFError, ValueError) as error:
             raise await self._cause_of_death(limits) from error
         except BaseException:
@@ -85,7 +91,9 @@ class Worker:
         if self._tasks >= TASKS_PER_PROCESS:
             await self.close()
         if "reason" in document:
-            raise Unreadable(document["reason"])
+            raise Unreadable(_plain(document["reason"]))
+        if "trouble" in document:
+            raise Died(f"The file cannot be read: {_plain(document['trouble'])}.")
         return Answer(document["result"], pieces)
 
     async def close(self) -> None:
@@ -106,6 +114,7 @@ class Worker:
                 *(sys.executable, "-P", "-m", "service.jobs.child"),
                 stdin=PIPE,
                 stdout=PIPE,
+                stderr=DEVNULL,  # what libraries say of every broken frame belongs in no log
                 env=ENVIRONMENT,
                 start_new_session=True,  # Ctrl-C is for the service, which lets it finish
                 limit=MAX_LINE_BYTES,
@@ -126,8 +135,10 @@ class Worker:
         if code == -signal.SIGXCPU:
             return OverLimit(f"It took more than {limits.cpu_s:.0f} s of CPU to read.")
         if code is not None and code < 0:
-            return Died(f"The process that read it was ended by {signal.Signals(-code).name}.")
-        return Died("The process that read it ended without an answer.")
+            return Died(f"The process that read it was ended by {_signal_name(-code)}.")
+        if code is None:
+            return Died("The process that read it answered nonsense.")
+        return Died(f"The process that read it ended without an answer (exit code {code}).")
 
 
 async def _exchange(process: Process, request: bytes) -> tuple[dict[str, Any], list[bytes]]:
@@ -139,7 +150,22 @@ async def _exchange(process: Process, request: bytes) -> tuple[dict[str, Any], l
     if not line.endswith(b"\n"):
         raise EOFError
     document = orjson.loads(line)
-    sizes = document.pop("sizes")
+    if not isinstance(document, dict) or not document.keys() & {"result", "reason", "trouble"}:
+        raise ValueError("That is no answer.")
+    sizes = document.pop("sizes", None)
+    if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError("That is no answer.")
     if sum(sizes) > MAX_ANSWER_BYTES:
         raise ValueError("The answer is too long.")
     return document, [await process.stdout.readexactly(size) for size in sizes]
+
+
+def _plain(text: Any) -> str:
+    """Words that come from a file, or who took hold of the process, as a short line."""
+    return "".join(each if each.isprintable() else " " for each in str(text)[:MAX_REASON])
+
+
+def _signal_name(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

@@ -71,7 +71,7 @@ async def test_a_failed_job_stays_with_its_reason_until_it_is_queued_again(write
     (row,) = await jobs.list_jobs(database, 10)
     assert (row["state"], row["problem"], row["filename"]) == ("failed", "too much", "song 0.mp3")
     assert await write(jobs.take, "describe", now=9) is None
-    assert await write(jobs.queue_all, now=9) == 3
+    assert await write(jobs.queue_some, after="", limit=10, now=9) == tracks
     assert (await write(jobs.take, "describe", now=9)).track_id == tracks[0]
 
 
@@ -87,3 +87,25 @@ async def test_jobs_go_with_their_track(write, database, tracks):
     await write(jobs.queue, "describe", tracks, now=0)
     await write(lambda connection: connection.execute("DELETE FROM tracks WHERE track_id = ?", (tracks[0],)))
     assert await jobs.counts(database) == {("describe", "waiting"): 2}
+
+
+async def test_the_newest_can_be_taken_first(write, tracks):
+    for moment, track_id in enumerate(tracks):
+        await write(jobs.queue, "describe", [track_id], now=moment)
+    assert (await write(jobs.take, "describe", now=1, newest=True)).track_id == tracks[1], "of what is due"
+    assert (await write(jobs.take, "describe", now=9, newest=True)).track_id == tracks[2]
+    assert (await write(jobs.take, "describe", now=9, newest=True)).track_id == tracks[0]
+
+
+async def test_waiting_for_the_machine_is_no_attempt(write, tracks):
+    await write(jobs.queue, "describe", tracks[:1], now=0)
+    job = await write(jobs.take, "describe", now=0)
+    await write(jobs.postpone, job, due_at=5, problem="full", is_counted=False)
+    assert (await write(jobs.take, "describe", now=5)).attempts == 1
+
+
+async def test_all_tracks_are_queued_in_steps(write, database, tracks):
+    assert await write(jobs.queue_some, after="", limit=2, now=0) == tracks[:2]
+    assert await write(jobs.queue_some, after=tracks[1], limit=2, now=0) == tracks[2:]
+    assert await write(jobs.queue_some, after=tracks[2], limit=2, now=0) == []
+    assert await jobs.counts(database) == {("describe", "waiting"): 3}

@@ -98,18 +98,33 @@ async def test_a_track_that_has_gone_is_not_described(write):
     assert await write(tracks.describe, "gone", Description({}), now=8) is None
 
 
-async def test_a_cover_of_the_users_choice_goes_before_that_of_the_file(write, track):
+async def test_a_cover_of_the_users_choice_goes_before_that_of_the_file(write, track, database):
+    async def unshown(created_before, after=b""):
+        return await tracks.page_unshown_covers(database, created_before=created_before, after=after, limit=10)
+
     mine, tagged = Cover(b"m" * 32, 10, 10), Cover(b"t" * 32, 20, 20)
     track_id = track["track_id"]
     assert (await write(tracks.describe, track_id, Description({}, cover=tagged), now=8))["cover"] == tagged.digest
     row = await write(tracks.give_cover, "u1", track_id, mine, now=9, check=anything)
     assert (row["cover"], row["cover_tagged"], row["version"]) == (mine.digest, tagged.digest, 2)
     assert (await write(tracks.describe, track_id, Description({}, cover=tagged), now=10))["cover"] == mine.digest
-    assert await write(tracks.forget_covers, created_before=100, limit=10) == []
+    assert await unshown(100) == []
     row = await write(tracks.give_cover, "u1", track_id, None, now=11, check=anything)
     assert row["cover"] == tagged.digest
-    assert await write(tracks.forget_covers, created_before=9, limit=10) == []
-    assert await write(tracks.forget_covers, created_before=10, limit=10) == [mine.digest]
+    assert await unshown(9) == []
+    assert await unshown(10) == [mine.digest]
+    assert await unshown(10, after=mine.digest) == []
+    await write(tracks.forget_covers, [mine.digest])
+    assert await unshown(10) == []
+
+
+async def test_a_look_that_failed_by_the_machine_leaves_what_an_earlier_one_found(write, track):
+    known = await write(tracks.describe, track["track_id"], Description({"title": "Known"}), now=8)
+    failed = Description({}, reason="killed", is_by_file=False)
+    row = await write(tracks.describe, track["track_id"], failed, now=9)
+    assert all(row[name] == known[name] for name in ("title", "tags", "metadata", "metadata_reason", "revision"))
+    broken = Description({}, reason="broken")
+    assert (await write(tracks.describe, track["track_id"], broken, now=9))["metadata"] == "unavailable"
 
 
 async def test_a_track_is_ready_when_no_job_has_to_look_at_it(write):
@@ -122,7 +137,7 @@ async def test_a_track_is_ready_when_no_job_has_to_look_at_it(write):
 
     await write(jobs.queue, "describe", [track_id], now=0)
     assert await settled() == "analysing"
-    job = await write(jobs.take, now=5)
+    job = await write(jobs.take, "describe", now=5)
     assert await settled() == "analysing"
     await write(jobs.fail, job, problem="no")
     assert await settled() == "ready"

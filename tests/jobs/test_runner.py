@@ -1,6 +1,7 @@
 """Jobs from their table to their end: real tracks, real processes."""
 
 import asyncio
+import errno
 import os
 import signal
 from contextlib import asynccontextmanager
@@ -8,11 +9,13 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from service.catalogue import analyses, clock, jobs
+from service.catalogue import analyses, clock, jobs, tracks
+from service.errors import Overloaded, StorageFailed
+from service.jobs import analyse as analyse_module
 from service.jobs import runner as runner_module
 from service.jobs.analyse import Analyst
 from service.jobs.runner import Runner
-from service.jobs.worker import Died, OverLimit, Unreadable, Worker
+from service.jobs.worker import Answer, Died, Limits, OverLimit, Unreadable, Worker
 from service.metrics import Metrics
 from service.storage.covers import LocalCovers
 
@@ -207,3 +210,212 @@ async def test_a_track_that_was_purged_meanwhile_is_no_error(place, covers, song
     await Runner(place.database, Slow(place.database, place.blobs, covers), Metrics(), processes=1).run_all()
     assert row["track_id"]
     assert place.rows("jobs") == place.rows("tracks") == []
+
+
+async def test_what_nobody_thought_of_ends_no_lane(place, running, covers, track, song, monkeypatch, caplog):
+    monkeypatch.setattr(runner_module, "BACKOFF_S", (0, 0))
+    row = await place.upload(song)
+    async with running(Failing(place, covers, KeyError("surprise"))):
+        await until(lambda: track(row["track_id"])["metadata"] == "available")
+    assert "surprise" in caplog.text
+
+
+async def test_a_job_whose_end_could_not_be_noted_runs_again_without_a_restart(
+    place, running, covers, track, song, monkeypatch
+):
+    monkeypatch.setattr(runner_module, "FAILURE_PAUSE_S", 0.05)
+    monkeypatch.setattr(runner_module, "BACKOFF_S", (0, 0))
+    row = await place.upload(song)
+    postpone, failures = jobs.postpone, [1, 1]
+
+    def failing(*arguments, **named):
+        if failures:
+            failures.pop()
+            raise StorageFailed("no disk")
+        return postpone(*arguments, **named)
+
+    monkeypatch.setattr(jobs, "postpone", failing)
+    async with running(Failing(place, covers, StorageFailed("no disk"), StorageFailed("no disk"))):
+        await until(lambda: track(row["track_id"])["metadata"] == "available")
+    assert not failures
+
+
+async def test_a_lane_lives_on_when_the_queue_cannot_be_read(place, running, track, song, monkeypatch):
+    monkeypatch.setattr(runner_module, "FAILURE_PAUSE_S", 0.05)
+    next_due_at, failures = jobs.next_due_at, [RuntimeError("surprise")] * 4
+
+    async def failing(*arguments):
+        if failures:
+            raise failures.pop()
+        return await next_due_at(*arguments)
+
+    monkeypatch.setattr(jobs, "next_due_at", failing)
+    row = await place.upload(song)
+    async with running():
+        await until(lambda: track(row["track_id"])["state"] == "ready")
+
+
+async def test_a_full_disk_is_waited_for_and_counts_as_no_attempt(place, running, covers, track, song, monkeypatch):
+    monkeypatch.setattr(runner_module, "NO_ROOM_PAUSE_S", 0)
+    row = await place.upload(song)
+    full = [OSError(errno.ENOSPC, "No space left on device", "/secret/place") for _ in range(7)]
+    async with running(Failing(place, covers, *full)):
+        await until(lambda: place.rows("jobs")[0]["problem"])
+        assert place.rows("jobs")[0]["problem"] == "The disk failed: No space left on device."
+        await until(lambda: track(row["track_id"])["metadata"] == "available")
+
+
+async def test_a_track_that_ends_the_service_each_time_is_let_go(place, running, track, song):
+    row = await place.upload(song)
+    for _ in range(jobs.MAX_ATTEMPTS):
+        assert await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+        await place.database.write(jobs.put_all_back)
+    async with running():
+        await until(lambda: track(row["track_id"])["metadata"] == "unavailable")
+    assert "ended each time" in track(row["track_id"])["metadata_reason"]
+
+
+async def test_the_command_does_also_what_a_crash_has_left(place, covers, track, song):
+    row = await place.upload(song)
+    await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    await Runner(place.database, Analyst(place.database, place.blobs, covers), Metrics(), processes=1).run_all()
+    assert track(row["track_id"])["state"] == "ready"
+
+
+async def test_the_command_waits_for_another_try(place, covers, track, song, monkeypatch):
+    monkeypatch.setattr(runner_module, "BACKOFF_S", (0.3, 0))
+    row = await place.upload(song)
+    await Runner(place.database, Failing(place, covers, Died("killed")), Metrics(), processes=1).run_all()
+    assert (track(row["track_id"])["metadata"], place.rows("jobs")) == ("available", [])
+
+
+async def test_a_new_track_does_not_wait_behind_a_catalogue_that_is_analysed_anew(place, running, covers, content_of):
+    described = []
+
+    class Noting(Analyst):
+        async def describe(self, job, worker):
+            described.append(job.track_id)
+            await self._note(job, tracks.Description({}))
+
+    for number in range(6):
+        await place.upload(content_of("cbr128") + bytes([number]) * number)
+    new = (await place.upload(content_of("vbr")))["track_id"]
+    async with running(Noting(place.database, place.blobs, covers)):
+        await until(lambda: len(described) == 7)
+    assert new in described[:2]
+
+
+async def test_blobs_that_were_replaced_are_looked_at_again(place, running, track, song):
+    row = await place.upload(song)
+    place.blobs.delete(row["key"])
+    async with running() as runner:
+        await until(lambda: track(row["track_id"])["metadata"] == "unavailable")
+        await place.upload(song)
+        runner.wake()
+        await until(lambda: track(row["track_id"])["metadata"] == "available")
+
+
+class Answering(Worker):
+    """A process that a file has taken hold of."""
+
+    def __init__(self, **answers):
+        super().__init__()
+        self.answers = answers
+
+    async def ask(self, task, path, limits: Limits, data=b""):
+        return self.answers[task] if task in self.answers else await super().ask(task, path, limits, data)
+
+
+JPEG = b"\xff\xd8\xff"
+ABOUT = {"digest": "ab" * 32, "width": 10, "height": 10, "sizes": [64, 128, 256, 512, 1024]}
+MEASURED = {"sample_rate": 44100, "samples_per_point": 2048, "duration": 1.0}
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"sizes": ["../../../x", 128, 256, 512, 1024]},
+        {"digest": ""},
+        {"digest": "../.."},
+        {"digest": 7},
+        {"width": 1 << 70},
+        {"height": "10"},
+        {"sizes": [64]},
+    ],
+)
+async def test_an_answer_about_a_cover_is_not_believed(place, covers, song, about):
+    await place.upload(song)
+    job = await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    worker = Answering(describe=Answer({"tags": {}, "cover": {**ABOUT, **about}}, [JPEG] * 5))
+    before = sorted(place.directory.rglob("*.jpg"))
+    with pytest.raises(Died, match="nonsense"):
+        await Analyst(place.database, place.blobs, covers).describe(job, worker)
+    await worker.close()
+    assert sorted(place.directory.rglob("*.jpg")) == before == []
+
+
+@pytest.mark.parametrize("tags", [[], {"year": 1 << 70}, {"title": 7}, {"title": "\0" * 600_000}])
+async def test_an_answer_about_tags_is_not_believed(place, covers, song, tags):
+    await place.upload(song)
+    job = await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    worker = Answering(describe=Answer({"tags": tags, "cover": None}, []))
+    with pytest.raises(Died, match="nonsense"):
+        await Analyst(place.database, place.blobs, covers).describe(job, worker)
+    await worker.close()
+
+
+@pytest.mark.parametrize(
+    ("result", "pieces"),
+    [
+        (MEASURED, []),
+        (MEASURED, [b"p" * 100_000, b""]),
+        ({**MEASURED, "sample_rate": 0}, [b"pp", b""]),
+        ({**MEASURED, "more": "x" * 100_000}, [b"pp", b""]),
+    ],
+)
+async def test_an_answer_about_sound_is_not_believed(place, covers, song, result, pieces):
+    await place.upload(song)
+    job = await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    with pytest.raises(Died, match="nonsense"):
+        await Analyst(place.database, place.blobs, covers).measure(job, Answering(measure=Answer(result, pieces)))
+
+
+async def test_a_picture_that_no_track_comes_to_show_is_known_to_the_sweep(place, covers):
+    answer = Answer({"cover": ABOUT}, [JPEG] * 5)
+    analyst = Analyst(place.database, place.blobs, covers)
+
+    async def refuse(_cover):
+        raise Overloaded("another version", retry_after=1)
+
+    with pytest.raises(Overloaded):
+        await analyst.render(b"", Answering(render=answer), refuse)
+    assert covers.read(b"\xab" * 32, 64) == JPEG
+    unshown = tracks.page_unshown_covers(place.database, created_before=clock.now() + 1, after=b"", limit=9)
+    assert await unshown == [b"\xab" * 32]
+
+
+async def test_copies_that_are_decoded_at_once_know_of_each_other(place, covers, content_of, monkeypatch):
+    monkeypatch.setattr(analyse_module, "_most_similar", lambda _print, rows: rows[0]["sound_id"] if rows else None)
+    for number in range(3):
+        await place.upload(content_of("cbr128") + bytes([number]) * number)
+    found = [
+        await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+        for _ in range(3)
+    ]
+    analyst = Analyst(place.database, place.blobs, covers)
+    answers = [Answering(measure=Answer(dict(MEASURED), [b"pp", b"print"])) for _ in found]
+    await asyncio.gather(*map(analyst.measure, found, answers))
+    assert len({row["sound_id"] for row in place.rows("tracks")}) == 1
+
+
+async def test_few_pictures_are_in_memory_at_once(place, covers):
+    runner = Runner(place.database, Analyst(place.database, place.blobs, covers), Metrics(), processes=0)
+    with pytest.raises(Overloaded):
+        with_places(runner, runner_module.MAX_PICTURES + 1)
+    with_places(runner, runner_module.MAX_PICTURES)
+
+
+def with_places(runner, count):
+    if count:
+        with runner.place_for_picture():
+            with_places(runner, count - 1)

@@ -4,12 +4,13 @@ from functools import partial
 
 import pytest
 
-from service.catalogue import clock, sessions
+from service.catalogue import clock, sessions, tracks
 from service.catalogue.database import Database
 from service.catalogue.migrations import migrate
 from service.errors import StorageFailed
 from service.jobs import sweep
-from service.jobs.sweep import Sweeper, Swept, sweep_for_ever
+from service.jobs.sweep import COVER_GRACE, Sweeper, Swept, sweep_for_ever
+from service.storage.covers import LocalCovers
 from service.storage.local import LocalBlobs
 from service.storage.open_blobs import OpenBlobs
 from tests.rows import add_track, add_user
@@ -141,3 +142,53 @@ async def test_sessions_that_are_over_go(sweeper, database, over):
         await database.write(partial(sessions.insert, session=session, secret_sha256=bytes([number])))
     assert await sweeper.sweep(NOW) == Swept(sessions=1)
     assert [row[0] for row in await database.read("SELECT session_id FROM sessions")] == ["s0"]
+
+
+PICTURES = [bytes([number]) * 32 for number in range(5)]
+
+
+@pytest.fixture
+async def pictures(database, blobs):
+    """The store of covers with five pictures that no track shows."""
+    covers = LocalCovers(blobs.directory.parent / "covers")
+    for digest in PICTURES:
+        covers.put(digest, {64: b"picture"})
+        await database.write(partial(tracks.add_cover, cover=tracks.Cover(digest, 1, 1), now=NOW - 2 * COVER_GRACE))
+    return covers
+
+
+async def shown(database):
+    return [row[0] for row in await database.read("SELECT digest FROM covers ORDER BY digest")]
+
+
+async def test_all_pictures_that_no_track_shows_go_in_one_sweep(database, blobs, pictures, monkeypatch):
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    sweeper = Sweeper(database, blobs, trash_days=7, session_idle_days=14, covers=pictures)
+    assert await sweeper.sweep(NOW) == Swept(covers=5)
+    assert await shown(database) == []
+    assert list(pictures.directory.rglob("*.jpg")) == []
+
+
+async def test_a_picture_that_cannot_be_removed_stays_for_the_next_sweep(database, blobs, pictures, monkeypatch):
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    delete = pictures.delete
+
+    def failing(digest):
+        if digest == PICTURES[1]:
+            raise OSError(5, "disk")
+        delete(digest)
+
+    sweeper = Sweeper(database, blobs, trash_days=7, session_idle_days=14, covers=pictures)
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "delete", failing)
+        assert await sweeper.sweep(NOW) == Swept(covers=4)
+    assert await shown(database) == [PICTURES[1]]
+    assert await sweeper.sweep(NOW) == Swept(covers=1)
+
+
+async def test_a_young_picture_may_be_on_its_way_to_a_track(database, blobs, pictures):
+    young = tracks.Cover(b"y" * 32, 1, 1)
+    await database.write(partial(tracks.add_cover, cover=young, now=NOW - COVER_GRACE // 2))
+    sweeper = Sweeper(database, blobs, trash_days=7, session_idle_days=14, covers=pictures)
+    await sweeper.sweep(NOW)
+    assert await shown(database) == [young.digest]

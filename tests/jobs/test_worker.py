@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from service.jobs import worker as worker_module
-from service.jobs.worker import Died, Limits, OverLimit, Unreadable, Worker
+from service.jobs.worker import Died, Limits, OverLimit, TooSlow, Unreadable, Worker
 
 PLENTY = Limits(cpu_s=30, wall_s=30)
 
@@ -56,7 +57,7 @@ async def test_what_cannot_be_read_is_said_and_the_process_goes_on(worker, tmp_p
 
 async def test_what_takes_too_long_is_killed(worker, fifo, path_of):
     began = time.monotonic()
-    with pytest.raises(OverLimit, match="longer than"):
+    with pytest.raises(TooSlow, match="longer than"):
         await worker.ask("scan", fifo, Limits(cpu_s=5, wall_s=1))
     assert time.monotonic() - began < 5
     assert worker.process_id is None
@@ -112,3 +113,96 @@ async def test_the_process_sees_nothing_of_the_service_s_environment(worker, pat
     monkeypatch.setenv("YARRR_ADMIN_PASSWORD", "secret of the service")
     await worker.ask("scan", path_of("cbr128"), PLENTY)
     assert "secret" not in Path(f"/proc/{worker.process_id}/environ").read_text()
+
+
+def playing(script, tmp_path, monkeypatch):
+    """Have workers start a process that a file has taken hold of."""
+    program = tmp_path / "taken"
+    program.write_text(f"#!{sys.executable}\nimport os, sys, time\nsys.stdin.readline()\n{script}\ntime.sleep(60)\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(worker_module.sys, "executable", str(program))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"garbage",
+        b"[]",
+        b"{}",
+        b'{"result": {}}',
+        b'{"result": {}, "sizes": 7}',
+        b'{"result": {}, "sizes": ["../x"]}',
+        b'{"result": {}, "sizes": [-1]}',
+        b'{"result": {}, "sizes": [99999999999]}',
+        b'{"result": "' + b"x" * (5 << 20),
+    ],
+)
+async def test_whatever_the_process_answers_is_no_harm(worker, tmp_path, monkeypatch, answer):
+    (tmp_path / "answer").write_bytes(answer + b"\n")
+    playing(f"os.write(1, open({str(tmp_path / 'answer')!r}, 'rb').read())", tmp_path, monkeypatch)
+    with pytest.raises(Died, match="nonsense"):
+        await worker.ask("scan", Path("x"), PLENTY)
+    assert worker.process_id is None
+
+
+async def test_words_of_the_process_are_one_short_line(worker, tmp_path, monkeypatch):
+    (tmp_path / "answer").write_bytes(b'{"sizes": [], "reason": "a\\n' + b"x" * 100_000 + b'"}\n')
+    playing(f"os.write(1, open({str(tmp_path / 'answer')!r}, 'rb').read())", tmp_path, monkeypatch)
+    with pytest.raises(Unreadable) as caught:
+        await worker.ask("scan", Path("x"), PLENTY)
+    assert str(caught.value).startswith("a x")
+    assert len(str(caught.value)) == worker_module.MAX_REASON
+
+
+async def test_a_disk_that_fails_is_not_the_file_and_its_path_is_told_nobody(worker, tmp_path):
+    with pytest.raises(Died, match=r"^The file cannot be read: Is a directory\.$"):
+        await worker.ask("scan", tmp_path, PLENTY)
+    with pytest.raises(Unreadable, match=r"^No such file\.$"):
+        await worker.ask("scan", tmp_path / "gone", PLENTY)
+
+
+async def test_a_signal_without_a_name_is_a_death_as_any(worker, fifo):
+    asking = asyncio.create_task(worker.ask("scan", fifo, PLENTY))
+    process_id = await until_it_runs(worker)
+    await asyncio.sleep(0.2)
+    os.kill(process_id, 40)
+    with pytest.raises(Died, match="signal 40"):
+        await asking
+
+
+async def test_the_process_has_its_pipes_and_nothing_of_the_service(worker, path_of, tmp_path):
+    with (tmp_path / "held").open("wb") as held:
+        os.set_inheritable(held.fileno(), True)
+        await worker.ask("scan", path_of("cbr128"), PLENTY)
+        links = {int(each.name): str(each.readlink()) for each in Path(f"/proc/{worker.process_id}/fd").iterdir()}
+    assert links.pop(2) == links.pop(1) == os.devnull, "what libraries print goes nowhere"
+    assert {link.partition(":")[0] for link in links.values()} <= {"pipe", "socket"}
+    assert len(links) == 2
+
+
+async def test_the_process_dies_with_the_service(fifo):
+    """Whoever has started it may be killed at any moment, in the middle of a task too."""
+    script = f"""
+import asyncio
+from pathlib import Path
+from service.jobs.worker import Limits, Worker
+
+async def main():
+    worker = Worker()
+    task = asyncio.create_task(worker.ask("scan", Path({str(fifo)!r}), Limits(60, 60)))
+    while worker.process_id is None:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(1)
+    print(worker.process_id, flush=True)
+    await task
+
+asyncio.run(main())
+"""
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+    process_id = int(await parent.stdout.readline())
+    assert Path(f"/proc/{process_id}/fd").exists()
+    parent.kill()
+    await parent.wait()
+    async with asyncio.timeout(5):
+        while Path(f"/proc/{process_id}").exists() and "(zombie)" not in Path(f"/proc/{process_id}/status").read_text():
+            await asyncio.sleep(0.01)
