@@ -1,12 +1,14 @@
 """Covers: the one in the file, and one of the user's choice."""
 
+from contextlib import ExitStack
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
 from service.catalogue import tracks
-from service.keys import COVERS, DATABASE
+from service.jobs.runner import MAX_PICTURES
+from service.keys import COVERS, DATABASE, JOBS
 from tests.rows import add_track
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -128,3 +130,13 @@ async def test_what_the_file_shows_comes_back(client, auth, url, put):
 async def test_it_is_made_in_a_few_sizes(client, auth, url, size):
     answer = await client.get(f"{url}?size={size}", headers=auth)
     assert await problem(answer) == (400, "invalid-query")
+
+
+async def test_no_more_pictures_are_taken_in_than_memory_is_given_to(client, put):
+    with ExitStack() as stack:
+        for _ in range(MAX_PICTURES):
+            stack.enter_context(client.app[JOBS].place_for_picture())
+        answer = await put(picture())
+        assert await problem(answer) == (503, "overloaded")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert (await put(picture())).status == 200
