@@ -1,7 +1,6 @@
 """Pages of tracks. Every sort is walked through equal, empty and oddly cased values while rows come and go."""
 
 import random
-import sqlite3
 
 import orjson
 import pytest
@@ -33,34 +32,6 @@ rows = st.fixed_dictionaries(
 sorts = st.lists(st.sampled_from(SORTS), min_size=1, max_size=3, unique=True).flatmap(
     lambda columns: st.tuples(*(st.tuples(st.just(column), st.booleans()) for column in columns))
 )
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    path = tmp_path_factory.mktemp("template") / "catalogue.db"
-    migrate(path)
-    with sqlite3.connect(path) as connection:
-        return connection.serialize()
-
-
-@pytest.fixture
-def fresh(template):
-    """A function that gives an empty catalogue with the users u1 and u2."""
-    opened = []
-
-    def make() -> sqlite3.Connection:
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        opened.append(connection)
-        connection.deserialize(template)
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA foreign_keys = ON")
-        add_user(connection, "u1")
-        add_user(connection, "u2")
-        return connection
-
-    yield make
-    for connection in opened:
-        connection.close()
 
 
 def ids(page) -> list[str]:

@@ -14,7 +14,7 @@ from service.catalogue.database import Database, write_together
 from service.catalogue.facets import FACETS, _count
 from service.catalogue.listing import Listing, _read
 from service.catalogue.migrations import migrate
-from tests.catalogue.test_listing import fresh, ids, template  # noqa: F401
+from tests.catalogue.test_listing import ids
 from tests.rows import add_track, add_user
 
 
@@ -58,7 +58,7 @@ def found(connection, text, user_id="u1", **conditions):
 @pytest.mark.parametrize(
     "text", ["motor", "MOTÖR", "spa ac", "now", "kil by", "live", "roadie", "moto 01 mp3", "calm", "ace motorhead"]
 )
-def test_a_track_is_found_by_beginnings_of_its_words(fresh, text):  # noqa: F811
+def test_a_track_is_found_by_beginnings_of_its_words(fresh, text):
     connection = fresh()
     add_track(
         connection,
@@ -75,7 +75,7 @@ def test_a_track_is_found_by_beginnings_of_its_words(fresh, text):  # noqa: F811
 
 
 @pytest.mark.parametrize("text", ["otor", "motorheads", "motor other", "genre", "jazz", "AND", "xmood"])
-def test_a_track_is_not_found_by_what_it_does_not_say(fresh, text):  # noqa: F811
+def test_a_track_is_not_found_by_what_it_does_not_say(fresh, text):
     connection = fresh()
     add_track(connection, 1, artist="Motörhead", genre="Jazz", labels='{"xmood":"y"}')
     add_track(connection, 2, title="Other")
@@ -83,13 +83,13 @@ def test_a_track_is_not_found_by_what_it_does_not_say(fresh, text):  # noqa: F81
 
 
 @pytest.mark.parametrize("text", ["foo-bar", '"', "(", "a AND", "*", "NEAR(a b)", "words:a", "§own", "a^2", "\\", "%_"])
-def test_nothing_is_syntax(fresh, text):  # noqa: F811
+def test_nothing_is_syntax(fresh, text):
     connection = fresh()
     add_track(connection, 1, title=f"x {text} y")
     assert found(connection, f"x {text}") == [1]
 
 
-def test_only_own_tracks_are_found(fresh):  # noqa: F811
+def test_only_own_tracks_are_found(fresh):
     connection = fresh()
     add_track(connection, 1, "u2", title="secret")
     assert found(connection, "secret") == []
@@ -116,7 +116,7 @@ CHANGES = st.lists(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(CHANGES)
-def test_whoever_changes_a_track_its_words_marks_and_counts_are_right_after_the_commit(fresh, changes):  # noqa: F811
+def test_whoever_changes_a_track_its_words_marks_and_counts_are_right_after_the_commit(fresh, changes):
     connection = fresh()
     connection.execute("INSERT INTO covers VALUES (?, 1, 1, 0)", (b"c",))
     add_track(connection, 1)

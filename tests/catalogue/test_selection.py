@@ -12,7 +12,7 @@ from service.catalogue import listing, search, selection
 from service.catalogue.listing import SORTS, Listing, _read, count_tracks, ordered
 from service.catalogue.selection import Selection, column_of
 from service.errors import InvalidQuery
-from tests.catalogue.test_listing import fresh, ids, template, walk  # noqa: F401
+from tests.catalogue.test_listing import walk
 from tests.rows import add_track
 
 NAMES = ("", "Motörhead", "motorhead", "MOTÖRHEAD", "The Who", "Who's Next", "love", "Lovers & the night")
@@ -122,7 +122,7 @@ def in_order(rows, sort):
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LISTED, CONDITIONS, SORT, st.integers(1, 5), st.sampled_from([0, 1, 3, 2000]), st.sampled_from([0, 5, 50_000]),
        st.sampled_from([20, 200, 10**6]))  # fmt: skip
-def test_every_walk_is_that_of_a_plain_list(fresh, rows, conditions, sort, limit, few, many, patience):  # noqa: F811
+def test_every_walk_is_that_of_a_plain_list(fresh, rows, conditions, sort, limit, few, many, patience):
     connection = fresh()
     connection.execute("INSERT INTO covers VALUES (?, 1, 1, 0)", (b"c",))
     for number, row in enumerate(rows):
@@ -172,7 +172,7 @@ def plans(connection, asked) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("few", [0, 1500])
 @pytest.mark.parametrize("conditions", ASKED, ids=lambda asked: " ".join(part for each in asked for part in each[:2]))
-def test_no_filter_with_any_sort_reads_or_sorts_more_than_it_must(fresh, monkeypatch, conditions, few):  # noqa: F811
+def test_no_filter_with_any_sort_reads_or_sorts_more_than_it_must(fresh, monkeypatch, conditions, few):
     monkeypatch.setattr(selection, "FEW", few)
     connection = fresh()
     for number in range(1, 4):
@@ -191,7 +191,7 @@ def test_no_filter_with_any_sort_reads_or_sorts_more_than_it_must(fresh, monkeyp
 
 
 @pytest.mark.parametrize("column", [column_of(name) for name in SORTS])
-def test_a_walk_is_a_seek_and_tests_without_a_look_at_the_rows(fresh, column):  # noqa: F811
+def test_a_walk_is_a_seek_and_tests_without_a_look_at_the_rows(fresh, column):
     connection = fresh()
     add_track(connection, 1)
     tests = "+duration > 1 AND +size > 1 AND +bitrate > 1 AND +sort_year > 1 AND word_bits & 3 AND mark_bits & 3"
@@ -206,12 +206,12 @@ def test_a_walk_is_a_seek_and_tests_without_a_look_at_the_rows(fresh, column):  
     assert not [row for row in code if row["opcode"].startswith("Sorter")]
 
 
-def test_no_sorted_column_can_be_null(fresh):  # noqa: F811
+def test_no_sorted_column_can_be_null(fresh):
     columns = {row["name"]: row["notnull"] for row in fresh().execute("PRAGMA table_xinfo(tracks)")}
     assert all(columns[column_of(name)] for name in SORTS)
 
 
-def test_an_unknown_other_track_is_refused(fresh):  # noqa: F811
+def test_an_unknown_other_track_is_refused(fresh):
     connection = fresh()
     add_track(connection, 2, "u2")
     for track_id in ("nothing", f"{2:026d}"):
