@@ -37,7 +37,7 @@ MAX_CANDIDATES = 500
 
 JPEG = b"\xff\xd8\xff"
 DIGEST_BYTES = 32
-MAX_SIDE = 1 << 20
+MAX_SIDE = 40_000_000  # as many pixels as a picture may have: it may be one row of them
 MAX_TAGS_BYTES = 512 << 10
 MAX_REPORT_BYTES = 16 << 10
 MAX_FINGERPRINT_BYTES = 1 << 20
