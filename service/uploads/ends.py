@@ -150,20 +150,21 @@ class Ends:
     async def fail(self, append: Append, writer: Writer, error: OSError) -> YarrrError:
         """Back to the last durable offset; nothing that was not flushed is trusted, and no flush is tried again."""
         await writer.rest()
-        answer: YarrrError
-        if error.errno in BUSY_ERRORS:
-            answer = Overloaded("The service has no more files or memory at the moment.", retry_after=RETRY_AFTER_S)
-        elif error.errno in FULL_ERRORS:
-            self._metrics.storage_failures.inc()
-            answer = StorageFull("The disk has no room for this upload.")
-        else:
-            self._metrics.storage_failures.inc()
-            self._health.note_failure()
-            answer = StorageFailed("The disk failed to store the upload.")
+        answer = self.note_failure(error)
         await _ignore(run_in(self._pool, append.rewind))  # first of all, so that the database finds room again
         if not (append.durable_offset or append.is_announced):
             await self._end(append.upload, "refused", answer, append.discard)
         return answer
+
+    def note_failure(self, error: OSError) -> YarrrError:
+        """Count a failure of the disk; what is to be answered."""
+        if error.errno in BUSY_ERRORS:
+            return Overloaded("The service has no more files or memory at the moment.", retry_after=RETRY_AFTER_S)
+        self._metrics.storage_failures.inc()
+        if error.errno in FULL_ERRORS:
+            return StorageFull("The disk has no room for this upload.")
+        self._health.note_failure()
+        return StorageFailed("The disk failed to store the upload.")
 
     async def undo(self, append: Append, writer: Writer, error: DatabaseFull) -> None:
         """The database had no room: surely nothing was committed. An upload that nobody knows goes and makes room."""

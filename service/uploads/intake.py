@@ -338,16 +338,24 @@ class Intake:
         Raises:
             NotFound: it is not there, or another user's.
             UploadExpired: it has ended without a track, or its bytes are lost.
+            StorageFailed, StorageFull, Overloaded: the disk failed.
         """
         upload = await uploads.get(self._database, upload_id, user_id)
         if upload.state == "finished":
             return upload
         if upload.state != "receiving":
             raise UploadExpired(f"The upload is {upload.state}.", state=upload.state, reason=upload.problem)
+        try:
+            return await self._settle(upload)
+        except OSError as error:
+            raise self._appending.ends.note_failure(error) from error
+
+    async def _settle(self, upload: Upload) -> Upload:
+        upload_id = upload.upload_id
         size = await run_in(self._appending.pool, partial(self._spool.size, upload_id))
         if size is None and await run_in(self._appending.pool, partial(self._blobs.size, upload_id)) is not None:
             await finish_blob(upload, self._database, self._blobs)
-            return await uploads.get(self._database, upload_id, user_id)
+            return await uploads.get(self._database, upload_id, upload.user_id)
         size = size or 0
         if size < upload.offset:
             await self._appending.end(upload, "lost")

@@ -19,6 +19,7 @@ from service.errors import (
     Overloaded,
     QuotaExceeded,
     StorageFailed,
+    StorageFull,
     TooManyUploads,
 )
 from service.uploads.claims import Claims
@@ -240,3 +241,22 @@ async def test_who_asks_while_too_much_runs_is_told_to_wait_and_not_that_the_upl
     with place.intake._appending.running.slot(place.user_id), pytest.raises(Overloaded):
         await look()
     assert (await look()).upload.state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.EIO, StorageFailed), (errno.ENOSPC, StorageFull), (errno.EMFILE, Overloaded)]
+)
+async def test_a_disk_that_fails_while_bytes_of_a_crash_are_counted_loses_none_of_them(
+    place, song, monkeypatch, number, error
+):
+    upload = await place.create(len(song), is_announced=True)
+    place.spool.directory.joinpath(f"{upload.upload_id}.part").write_bytes(song[:5000])
+
+    def fail(_upload_id):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.spool, "open", fail)
+        with pytest.raises(error):
+            await place.intake.look(place.user_id, upload.upload_id)
+    assert (await place.intake.look(place.user_id, upload.upload_id)).upload.offset == 5000
