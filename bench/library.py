@@ -45,8 +45,15 @@ def fill(database: Path, users: dict[str, int], seed: int = 7) -> None:
         connection.executescript(
             "PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000; PRAGMA temp_store = MEMORY; BEGIN"
         )
+        indexes = connection.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'tracks' AND sql IS NOT NULL"
+        ).fetchall()
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
         for user_id, count in users.items():
             _fill(connection, user_id, count, random.Random(seed))
+        for _, sql in indexes:
+            connection.execute(sql)
         # As `refresh` would do at the end of each transaction, in one stroke.
         connection.execute(
             "INSERT INTO searched (rowid, words, marks) SELECT number, words, marks FROM tracks ORDER BY 1"

@@ -26,7 +26,7 @@ async def count_facets(
     """For each name the `limit` values that most tracks have, ``[{value, count}]`` as JSON, by count and value.
 
     Raises:
-        InvalidQuery: ``same_as`` names no track of the user.
+        NotFound: ``same_as`` names no track of the user.
     """
     return await database.run_reading(lambda connection: _count(connection, user_id, conditions, names, limit))
 

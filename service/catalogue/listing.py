@@ -19,7 +19,7 @@ import orjson
 
 from service.catalogue.database import Database
 from service.catalogue.selection import LISTED, MANY, Condition, Selection, column_of
-from service.errors import InvalidQuery
+from service.errors import NotFound
 
 SORTS = ("created_at", "title", "artist", "album", "genre", "year", "duration", "size", "bitrate")
 """What a page can be sorted by. Equals are sorted by age; tracks of no known year come before the oldest."""
@@ -115,7 +115,7 @@ async def page_tracks(database: Database, listing: Listing) -> Page:
     """One page of the user's tracks; those in the trash only when ``state`` asks for them.
 
     Raises:
-        InvalidQuery: ``same_as`` names no track of the user.
+        NotFound: ``same_as`` names no track of the user.
     """
     return await database.run_reading(lambda connection: _read(connection, listing))
 
@@ -124,13 +124,13 @@ def check_same(connection: sqlite3.Connection, selection: Selection) -> None:
     """Refuse ``same_as`` of no track, which would look like a track without any others.
 
     Raises:
-        InvalidQuery: it names no track of the user.
+        NotFound: it names no track of the user.
     """
     for column, _, value in selection.conditions:
         if column == "same_as":
             sql = "SELECT 1 FROM tracks WHERE track_id = ? AND user_id = ?"
             if connection.execute(sql, (value, selection.user_id)).fetchone() is None:
-                raise InvalidQuery("same_as: There is no such track.", parameter="same_as")
+                raise NotFound("There is no track that others could be the same as.")
 
 
 def count_tracks(connection: sqlite3.Connection, selection: Selection) -> int:

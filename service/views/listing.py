@@ -140,6 +140,7 @@ async def listed(request: web.Request, parameters: MultiMapping[str], user_id: s
 
     Raises:
         InvalidQuery: they ask for what there is not.
+        NotFound: ``same_as`` names no track of theirs.
     """
     query = read_query(parameters, RULES, user_id)
     page = await page_tracks(request.app[DATABASE], listing_of(query, user_id))

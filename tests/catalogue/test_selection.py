@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.catalogue import listing, search, selection
 from service.catalogue.listing import SORTS, Listing, _read, count_tracks, ordered
 from service.catalogue.selection import Selection, column_of
-from service.errors import InvalidQuery
+from service.errors import NotFound
 from tests.catalogue.test_listing import walk
 from tests.rows import add_track
 
@@ -215,5 +215,5 @@ def test_an_unknown_other_track_is_refused(fresh):
     connection = fresh()
     add_track(connection, 2, "u2")
     for track_id in ("nothing", f"{2:026d}"):
-        with pytest.raises(InvalidQuery):
+        with pytest.raises(NotFound):
             _read(connection, Listing("u1", (("same_as", "=", track_id),)))

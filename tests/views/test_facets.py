@@ -130,11 +130,11 @@ async def test_same_as_lists_the_others_of_equal_bytes_audio_and_sound(client, a
     assert numbers(await get(f"/tracks?same_as={2:026d}&q=song")) == [1]
 
 
-async def test_same_as_nothing_or_as_anothers_track_is_refused(library, get):
+async def test_same_as_nothing_or_as_anothers_track_is_not_found(library, get):
     for track_id in ("nothing", f"{6:026d}"):
         for path in ("/tracks", "/tracks/facets"):
-            problem = await get(f"{path}?same_as={track_id}", status=400)
-            assert (problem["parameter"], problem["detail"]) == ("same_as", "same_as: There is no such track.")
+            problem = await get(f"{path}?same_as={track_id}", status=404)
+            assert problem["type"] == "/problems/not-found"
 
 
 async def test_facets_of_everything(library, get):

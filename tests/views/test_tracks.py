@@ -128,7 +128,6 @@ async def test_the_link_field_says_what_the_body_says(client, auth, add):
         "q=" + "a" * 257,
         "q=a+b+c+d+e+f+g+h+i+j+k+l+m+n+o+p+q",
         "q=%00",
-        "same_as=nothing",
         "label[Mood]=calm",
         "label=calm",
         "year=MM",
