@@ -22,7 +22,7 @@ from service.web.paging import OPERATORS, Filter, Query, Rules, cursor, link_fie
 MODES = ("cbr", "vbr", "abr")
 STATES = ("analysing", "ready", "trashed")
 METADATA = ("pending", "available", "unavailable")
-MAX_TEXT = 1024
+MAX_TEXT = 512
 MAX_SEARCH = 256
 MAX_WORDS = 16
 CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
