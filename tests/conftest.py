@@ -2,12 +2,17 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.app import build_app
+from service.catalogue.database import Database
+from service.catalogue.migrations import migrate
 from service.settings import Settings
 from tests import corpus
 
@@ -35,8 +40,41 @@ def content_of(path_of: Callable[[str], Path]) -> Callable[[str], bytes]:
     return lambda name: path_of(name).read_bytes()
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty catalogue of the newest schema. To migrate one anew takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "catalogue.db"
+    migrate(path)
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.serialize()
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def path(tmp_path: Path, template: bytes) -> Path:
+    """Where that catalogue lies for one test."""
+    path = tmp_path / "catalogue.db"
+    path.write_bytes(template)
+    return path
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    opened = await Database.open(path)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def write(database: Database) -> Callable[..., Awaitable[Any]]:
+    """A function that runs a write function of the catalogue with these arguments."""
+    return lambda work, *arguments, **named: database.write(lambda connection: work(connection, *arguments, **named))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, template: bytes) -> Settings:
+    """Of a service that has an empty catalogue."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "catalogue.db").write_bytes(template)
     return Settings(
         data_dir=tmp_path / "data",
         admin_password=PASSWORD,

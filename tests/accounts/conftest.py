@@ -4,16 +4,6 @@ import pytest
 
 from service.accounts.accounts import Accounts
 from service.catalogue import clock
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
-
-
-@pytest.fixture
-async def database(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    opened = await Database.open(tmp_path / "catalogue.db")
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

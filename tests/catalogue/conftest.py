@@ -1,34 +1,17 @@
-"""A migrated database of its own for each test."""
+"""A database of its own for each test."""
 
 import sqlite3
 
 import pytest
 
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
 from tests.rows import add_user
 
 
 @pytest.fixture
-def path(tmp_path):
-    path = tmp_path / "catalogue.db"
-    migrate(path)
-    return path
-
-
-@pytest.fixture
-async def database(path):
-    opened = await Database.open(path)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    path = tmp_path_factory.mktemp("template") / "catalogue.db"
-    migrate(path)
-    with sqlite3.connect(path) as connection:
-        return connection.serialize()
+async def users(write):
+    """The users u1 and u2."""
+    for user_id in ("u1", "u2"):
+        await write(add_user, user_id)
 
 
 @pytest.fixture

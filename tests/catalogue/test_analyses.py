@@ -4,19 +4,9 @@ import pytest
 
 from service.catalogue import analyses
 from service.catalogue.analyses import Analysis
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
-from tests.rows import add_track, add_user
+from tests.rows import add_track
 
-
-@pytest.fixture
-async def database(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    opened = await Database.open(tmp_path / "catalogue.db")
-    await opened.write(add_user)
-    await opened.write(lambda connection: add_user(connection, "u2"))
-    yield opened
-    await opened.close()
+pytestmark = pytest.mark.usefixtures("users")
 
 
 @pytest.fixture

@@ -3,24 +3,9 @@
 import pytest
 
 from service.catalogue import jobs
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
-from tests.rows import add_track, add_user
+from tests.rows import add_track
 
-
-@pytest.fixture
-async def database(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    opened = await Database.open(tmp_path / "catalogue.db")
-    await opened.write(add_user)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def write(database):
-    """A function that runs a write function of the catalogue with these arguments."""
-    return lambda work, *arguments, **named: database.write(lambda connection: work(connection, *arguments, **named))
+pytestmark = pytest.mark.usefixtures("users")
 
 
 @pytest.fixture

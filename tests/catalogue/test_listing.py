@@ -7,9 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.catalogue.database import Database
 from service.catalogue.listing import FIELDS, SORTS, Listing, _read, ordered, page_tracks
-from service.catalogue.migrations import migrate
 from service.schemas.tracks import TrackSchema, dump_track
 from tests.rows import add_track, add_user
 
@@ -167,16 +165,11 @@ def test_a_page_behind_the_end_is_empty(fresh):
     assert (page.items, page.before, page.after) == ([], None, None)
 
 
-async def test_page_tracks_reads_what_was_written_before(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    database = await Database.open(tmp_path / "catalogue.db")
-    try:
-        await database.write(add_user)
-        numbers = random.sample(range(100), 10)
-        for number in numbers:
-            await database.write(lambda connection, number=number: add_track(connection, number))
-            assert int(ids(await page_tracks(database, Listing("u1", limit=1)))[0]) == max(
-                numbers[: numbers.index(number) + 1]
-            )
-    finally:
-        await database.close()
+async def test_page_tracks_reads_what_was_written_before(database):
+    await database.write(add_user)
+    numbers = random.sample(range(100), 10)
+    for number in numbers:
+        await database.write(lambda connection, number=number: add_track(connection, number))
+        assert int(ids(await page_tracks(database, Listing("u1", limit=1)))[0]) == max(
+            numbers[: numbers.index(number) + 1]
+        )

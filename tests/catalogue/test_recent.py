@@ -1,21 +1,16 @@
 import pytest
 
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
 from service.catalogue.recent import RecentTracks
 from service.errors import NotFound
 from tests.rows import add_track, add_user
 
 
 @pytest.fixture
-async def database(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    opened = await Database.open(tmp_path / "catalogue.db")
-    await opened.write(add_user)
+async def database(database):
+    await database.write(add_user)
     for number in range(4):
-        await opened.write(lambda connection, number=number: add_track(connection, number))
-    yield opened
-    await opened.close()
+        await database.write(lambda connection, number=number: add_track(connection, number))
+    return database
 
 
 @pytest.fixture

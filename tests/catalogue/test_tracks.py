@@ -4,27 +4,11 @@ import orjson
 import pytest
 
 from service.catalogue import jobs, tracks, uploads
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
 from service.catalogue.tracks import Cover, Description
 from service.errors import Conflict, Invalid, NotFound, PreconditionFailed
-from tests.rows import add_track, add_user
+from tests.rows import add_track
 
-
-@pytest.fixture
-async def database(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    opened = await Database.open(tmp_path / "catalogue.db")
-    for user_id in ("u1", "u2"):
-        await opened.write(lambda connection, user_id=user_id: add_user(connection, user_id))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def write(database):
-    """A function that runs a write function of the catalogue with these arguments."""
-    return lambda work, *arguments, **named: database.write(lambda connection: work(connection, *arguments, **named))
+pytestmark = pytest.mark.usefixtures("users")
 
 
 @pytest.fixture

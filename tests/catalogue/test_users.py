@@ -1,18 +1,8 @@
 import pytest
 
 from service.catalogue import sessions, users
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
 from service.catalogue.sessions import Session
 from service.errors import Conflict, NotFound
-
-
-@pytest.fixture
-async def database(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    opened = await Database.open(tmp_path / "catalogue.db")
-    yield opened
-    await opened.close()
 
 
 def add(database, name="alice", user_id="u1", **more):

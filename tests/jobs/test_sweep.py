@@ -5,8 +5,6 @@ from functools import partial
 import pytest
 
 from service.catalogue import clock, sessions, tracks
-from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
 from service.errors import StorageFailed
 from service.jobs import sweep
 from service.jobs.sweep import COVER_GRACE, Sweeper, Swept, sweep_for_ever
@@ -19,12 +17,9 @@ NOW = 100 * clock.DAY
 
 
 @pytest.fixture
-async def database(tmp_path):
-    migrate(tmp_path / "catalogue.db")
-    opened = await Database.open(tmp_path / "catalogue.db")
-    await opened.write(add_user)
-    yield opened
-    await opened.close()
+async def database(database):
+    await database.write(add_user)
+    return database
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 
 from service.catalogue import users
 from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
 from service.catalogue.uploads import Upload
 from service.metrics import Metrics
 from service.settings import Settings
@@ -96,12 +95,13 @@ class Place:
 
 
 @pytest.fixture
-async def make_place(tmp_path: Path, settings: Settings) -> AsyncIterator[Callable[..., Place]]:
+async def make_place(tmp_path: Path, settings: Settings, template: bytes) -> AsyncIterator[Callable[..., Place]]:
     """A function that makes a place with settings of the test."""
     places: list[Place] = []
 
     async def make(settings: Settings = settings, spool_class: type[Spool] = Spool) -> Place:
-        migrate(tmp_path / "catalogue.db")
+        if not (tmp_path / "catalogue.db").exists():
+            (tmp_path / "catalogue.db").write_bytes(template)
         database = await Database.open(tmp_path / "catalogue.db")
         spool, blobs = spool_class(tmp_path / "spool"), LocalBlobs(tmp_path / "blobs")
         intake = Intake(database, spool, blobs, settings, Metrics(), boot_id=BOOT)

@@ -22,11 +22,6 @@ LONG = 5 << 20
 
 
 @pytest.fixture
-async def user_id(client, auth):
-    return (await (await client.get("/me", headers=auth)).json())["id"]
-
-
-@pytest.fixture
 def add(client, user_id):
     """A function that adds a track with these bytes; its row."""
 

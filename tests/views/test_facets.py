@@ -6,20 +6,7 @@ from yarl import URL
 from service.catalogue import tracks
 from service.catalogue.tracks import Description
 from service.keys import DATABASE
-from tests.rows import add_track, add_user
-
-
-@pytest.fixture
-async def user_id(client, auth):
-    return (await (await client.get("/me", headers=auth)).json())["id"]
-
-
-@pytest.fixture
-def add(client, user_id):
-    async def add(number, owner=user_id, **changes):
-        return await client.app[DATABASE].write(lambda connection: add_track(connection, number, owner, **changes))
-
-    return add
+from tests.rows import add_user
 
 
 @pytest.fixture

@@ -7,25 +7,10 @@ from service.catalogue import tracks
 from service.catalogue.tracks import Description
 from service.keys import DATABASE
 from service.schemas.tracks import dump_track
-from tests.rows import add_track, add_user
+from tests.rows import add_user
 
 HTML = {"Accept": "text/html"}
 UNKNOWN = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
-
-
-@pytest.fixture
-async def user_id(client, auth):
-    return (await (await client.get("/me", headers=auth)).json())["id"]
-
-
-@pytest.fixture
-def add(client, user_id):
-    """A function that adds a track of the administrator, or of another user; its row."""
-
-    async def add(number, owner=user_id, **changes):
-        return await client.app[DATABASE].write(lambda connection: add_track(connection, number, owner, **changes))
-
-    return add
 
 
 @pytest.fixture
