@@ -15,6 +15,7 @@ from functools import partial
 from service.catalogue import blobs as blob_rows
 from service.catalogue import clock, sessions, tracks, uploads
 from service.catalogue.database import Database
+from service.errors import StorageFailed
 from service.storage.covers import LocalCovers
 from service.storage.local import LocalBlobs
 from service.storage.open_blobs import OpenBlobs
@@ -154,6 +155,8 @@ async def sweep_for_ever(sweeper: Sweeper, interval_s: float) -> None:
             swept = await sweeper.sweep()
             if swept != Swept():
                 logger.info("swept %s", ", ".join(f"{count} {what}" for what, count in asdict(swept).items() if count))
+        except StorageFailed as error:
+            logger.error("the sweep has to wait: %s", error)
         except Exception:
             logger.exception("the sweep failed")
         await asyncio.sleep(interval_s)
