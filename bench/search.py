@@ -68,7 +68,7 @@ def _sides(run: Run) -> Iterator[list[Side]]:
             ),
             *_measured(server, "no filter, several sorts", _urls(database, user_id, [{}], SEVERAL)),
             *_measured(server, "one filter, several sorts", _urls(database, user_id, asked["one filter"], SEVERAL)),
-            *_measured(server, "facets of all", ["/tracks/facets"]),
+            *_measured(server, "facets of all", ["/tracks/facets", "/tracks/facets?by=artist&limit=500"]),
             *_measured(server, "facets of some", [f"/tracks/facets?{urlencode(each)}" for each in asked["one filter"]]),
         ]
 
@@ -130,16 +130,16 @@ def _position(connection: sqlite3.Connection, user_id: str, sort: Sort, depth: f
 
 
 def _measured(server: Ours, label: str, urls: list[str]) -> list[Side]:
-    """Two sides of one measurement: the first takes it."""
+    """Two sides of one measurement, which the first takes. Of each page the fastest answer counts."""
     times: list[float] = []
 
     def middle() -> Shot:
         slowest = {}
         for url in urls:
             taken = sorted(_ask(server, url) for _ in range(REPEATS))
-            times.append(median(taken))
+            times.append(taken[0])
             slowest[url] = taken
-        worst = sorted(slowest, key=lambda url: -median(slowest[url]))[:5]
+        worst = sorted(slowest, key=lambda url: -slowest[url][0])[:5]
         return Shot(
             median(times), {"urls": len(urls), "slowest": {url: [round(t, 2) for t in slowest[url]] for url in worst}}
         )

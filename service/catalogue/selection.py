@@ -110,6 +110,8 @@ class Selection:
         """
         if walked is not None and {column_of(column) for column, _, _ in self.conditions} <= {walked}:
             return None
+        if limit is None and walked in self.fixed:
+            limit = min(FEW, _SAMPLE)  # only what has that value is walked past
         best, least = None, (limit if limit is not None else FEW if walked else 4 * FEW) + 1
         for column, source in self._sources:
             if column == "match" and walked is not None and limit is None and self._seems_common(connection):
