@@ -82,7 +82,7 @@ def title_of(filename: str) -> str:
 
 
 def insert(connection: sqlite3.Connection, track: NewTrack) -> sqlite3.Row:
-    """Add a track whose blob is there; its row."""
+    """Add a track whose blob is there; its row, and in ``copy_of`` the oldest of the user's tracks of equal bytes."""
     columns = {name: getattr(track, name) for name in NewTrack.__slots__}
     row: sqlite3.Row = connection.execute(
         """
@@ -92,7 +92,11 @@ def insert(connection: sqlite3.Connection, track: NewTrack) -> sqlite3.Row:
         VALUES (:track_id, :user_id, :key, :sha256, :size, :filename, :title, :given, :duration, :bitrate, :mode,
                 :channels, :sample_rate, :audio, 'analysing', :created_at, :created_at, :words, :marks, :word_bits,
                 :mark_bits)
-        RETURNING *
+        RETURNING *, (
+            SELECT track_id FROM tracks AS other INDEXED BY tracks_by_sha256
+            WHERE user_id = :user_id AND sha256 = :sha256 AND track_id <> :track_id AND trashed_at IS NULL
+            ORDER BY number LIMIT 1
+        ) AS copy_of
         """,
         {
             **columns,

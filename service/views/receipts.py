@@ -27,13 +27,20 @@ def receipt(request: web.Request, row: sqlite3.Row) -> web.Response:
 def track_receipt(row: sqlite3.Row) -> web.Response:
     """The receipt of a program."""
     location = f"/tracks/{row['track_id']}"
-    headers = {"Location": location, "ETag": track_etag(row), "Repr-Digest": sha256_field(row["sha256"])}
+    headers = {"Location": location, "ETag": track_etag(row), "Repr-Digest": sha256_field(row["sha256"]), **_copy(row)}
     return json_response(dump_track(row), status=201, headers=headers)
 
 
 def receipt_fields(row: sqlite3.Row) -> dict[str, str]:
     """The receipt of an answer that has no body of its own, or whose Location is that of the upload."""
-    return {"Content-Location": f"/tracks/{row['track_id']}", "Repr-Digest": sha256_field(row["sha256"])}
+    return {"Content-Location": f"/tracks/{row['track_id']}", "Repr-Digest": sha256_field(row["sha256"]), **_copy(row)}
+
+
+def _copy(row: sqlite3.Row) -> dict[str, str]:
+    """Tells of the track that had the same bytes before (the relation of RFC 6249 section 3)."""
+    if "copy_of" not in row.keys() or row["copy_of"] is None:  # noqa: SIM118 - a Row has its values without it
+        return {}
+    return {"Link": f'</tracks/{row["copy_of"]}>; rel="duplicate"'}
 
 
 def form_receipt(request: web.Request, form: TakenForm) -> web.Response:

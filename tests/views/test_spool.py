@@ -9,6 +9,7 @@ import pytest
 
 from service.keys import DATABASE, INTAKE
 from service.storage.spool import Part
+from tests.rows import add_user
 
 
 @pytest.fixture
@@ -36,6 +37,25 @@ async def test_two_uploads_of_one_name_are_two_tracks(client, auth, song):
     first = await client.put("/spool/a.mp3", data=song, headers=auth)
     second = await client.put("/spool/a.mp3", data=song, headers=auth)
     assert first.headers["Location"] != second.headers["Location"]
+
+
+async def test_a_receipt_of_bytes_that_were_there_before_names_the_older_track(client, auth, song):
+    first = await client.put("/spool/a.mp3", data=song, headers=auth)
+    assert "Link" not in first.headers
+    links = [(await client.put(f"/spool/{name}.mp3", data=song, headers=auth)).headers["Link"] for name in "bc"]
+    assert links == [f'<{first.headers["Location"]}>; rel="duplicate"'] * 2
+    await client.delete(first.headers["Location"], headers=auth)
+    after = (await client.put("/spool/d.mp3", data=song, headers=auth)).headers["Link"]
+    assert first.headers["Location"] not in after
+    other = await client.put("/spool/e.mp3", data=song[:-200], headers=auth)
+    assert "Link" not in other.headers
+
+
+async def test_bytes_of_another_user_are_no_copy(client, auth, song):
+    await client.put("/spool/a.mp3", data=song, headers=auth)
+    await client.app[DATABASE].write(lambda connection: add_user(connection, "u2"))
+    await client.app[DATABASE].write(lambda connection: connection.execute("UPDATE tracks SET user_id = 'u2'"))
+    assert "Link" not in (await client.put("/spool/b.mp3", data=song, headers=auth)).headers
 
 
 async def test_a_browser_goes_on_to_the_track(client, token, song):
