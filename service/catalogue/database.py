@@ -1,9 +1,8 @@
 """The database handles: one connection that writes, a few that read.
 
 SQLite takes one writer at a time and is fast when asked so: every write is a function of the raw connection, queued to
-the one writer connection. All functions that wait together share one transaction (group commit), each inside its own
-savepoint, so that one failure undoes only itself. ``write`` returns after COMMIT, and with ``synchronous=FULL`` that
-means: on stable storage.
+the one writer connection. All functions that wait together share one transaction (group commit), and a failure undoes
+only itself. ``write`` returns after COMMIT, and with ``synchronous=FULL`` that means: on stable storage.
 """
 
 import asyncio
@@ -75,21 +74,13 @@ def write_together(connection: sqlite3.Connection, works: Sequence[Work]) -> lis
     Raises:
         sqlite3.Error: when the transaction itself could not begin or commit; then nothing was written.
     """
-    if len(works) == 1:
-        return [_write_alone(connection, works[0])]
-    results: list[Any] = []
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for work in works:
-            connection.execute("SAVEPOINT work")
-            try:
-                results.append(work(connection))
-            except Exception as error:
-                if not connection.in_transaction:  # the file failed, and SQLite itself has undone everything
-                    raise
-                connection.execute("ROLLBACK TO work")
-                results.append(error)
-            connection.execute("RELEASE work")
+        results = _run(connection, works)
+        if results is None:
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            results = _run_each_in_a_savepoint(connection, works)
         refresh(connection)
         connection.execute("COMMIT")
     except BaseException:
@@ -99,22 +90,45 @@ def write_together(connection: sqlite3.Connection, works: Sequence[Work]) -> lis
     return results
 
 
-def _write_alone(connection: sqlite3.Connection, work: Work) -> Any:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+def _run(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Any] | None:
+    """None when one failed that had written something.
+
+    That is rare, since works look before they write. A savepoint for each would be two more statements, and with each
+    statement the interpreter lock is given away and fetched again, which costs more than the statement.
+    """
+    results: list[Any] = []
+    for work in works:
+        changes = connection.total_changes
         try:
-            result = work(connection)
+            results.append(_within(connection, work))
         except Exception as error:
             if not connection.in_transaction:
                 raise
-            connection.execute("ROLLBACK")
-            return error
-        refresh(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+            if connection.total_changes != changes:
+                return None
+            results.append(error)
+    return results
+
+
+def _run_each_in_a_savepoint(connection: sqlite3.Connection, works: Sequence[Work]) -> list[Any]:
+    results: list[Any] = []
+    for work in works:
+        connection.execute("SAVEPOINT work")
+        try:
+            results.append(_within(connection, work))
+        except Exception as error:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO work")
+            results.append(error)
+        connection.execute("RELEASE work")
+    return results
+
+
+def _within(connection: sqlite3.Connection, work: Work) -> Any:
+    result = work(connection)
+    if not connection.in_transaction:  # the file failed and SQLite itself has undone everything: the next would commit
+        raise sqlite3.OperationalError("the transaction is over")
     return result
 
 
@@ -190,6 +204,8 @@ class Database:
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the writing connection and return its result once it is committed.
+
+        It may be run a second time, after everything was undone: it must change nothing but the database.
 
         Raises:
             StorageFailed: the transaction could not be committed, or the file failed.

@@ -174,24 +174,32 @@ def refresh(connection: sqlite3.Connection) -> int:
                 rewritten.append({**columns, "number": number})
             words, marks = columns["words"], columns["marks"]
         if (words, marks) != (old_words, old_marks):
-            old += [(number, old_words, old_marks)] if is_indexed else []
-            new += [(number, words, marks)] if is_there else []
-    connection.executemany("INSERT INTO searched (searched, rowid, words, marks) VALUES ('delete', ?, ?, ?)", old)
-    connection.executemany(
-        """
-        UPDATE tracks SET words = :words, marks = :marks, word_bits = :word_bits, mark_bits = :mark_bits
-        WHERE number = :number
-        """,
-        rewritten,
-    )
-    connection.executemany("INSERT INTO searched (rowid, words, marks) VALUES (?, ?, ?)", new)
-    connection.executemany("DELETE FROM unsearched WHERE number = ?", [(row[0],) for row in changed])
+            old += [number] if is_indexed else []
+            new += [number] if is_there else []
+    connection.executemany(_REWRITE, rewritten)
+    # One statement for all: what goes on between statements costs more than most of them.
+    for sql, numbers in ((_LEAVE, old), (_ENTER, new)):
+        if numbers:
+            connection.execute(sql, (orjson.dumps(numbers).decode(),))
+    connection.execute("DELETE FROM unsearched WHERE number BETWEEN ? AND ?", (changed[0][0], changed[-1][0]))
     return len(changed)
 
 
 _CHANGED = f"""
     SELECT unsearched.number, unsearched.words, unsearched.marks, tracks.words, tracks.marks, {", ".join(_READ)}
     FROM unsearched LEFT JOIN tracks USING (number) ORDER BY number LIMIT {_BATCH}
+"""
+_REWRITE = """
+    UPDATE tracks SET words = :words, marks = :marks, word_bits = :word_bits, mark_bits = :mark_bits
+    WHERE number = :number
+"""
+_LEAVE = """
+    INSERT INTO searched (searched, rowid, words, marks)
+    SELECT 'delete', number, words, marks FROM json_each(?) CROSS JOIN unsearched ON number = value
+"""
+_ENTER = """
+    INSERT INTO searched (rowid, words, marks)
+    SELECT number, words, marks FROM json_each(?) CROSS JOIN tracks ON number = value
 """
 
 

@@ -1,6 +1,7 @@
 """One append: the bytes of one request on their way into one upload."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from service.audio.inspector import Inspector, Verdict
 from service.catalogue.uploads import Upload
@@ -11,6 +12,9 @@ from service.uploads.claims import Claims
 from service.uploads.seal import seal
 
 REBUILD_BYTES = 1 << 20
+JOINED_BYTES = 512 << 10
+"""Up to here the chunks of a batch become one: each that is hashed gives the interpreter lock away, and getting it back
+takes longer than a copy."""
 
 
 class Append:
@@ -61,10 +65,11 @@ class Append:
 
     def _open(self) -> Part:
         upload_id, offset = self.upload.upload_id, self.upload.offset
+        if offset == 0:
+            self._is_new = True  # nobody has seen to it that its name is on stable storage
+            with suppress(FileExistsError):
+                return self._spool.create(upload_id)
         size = self._spool.size(upload_id)
-        self._is_new = offset == 0  # then nobody has seen to it that its name is on stable storage
-        if size is None and offset == 0:
-            return self._spool.create(upload_id)
         if size is None or size < offset:
             raise UploadExpired("The bytes of the upload are lost.")
         return self._spool.open(upload_id)
@@ -82,6 +87,8 @@ class Append:
             OSError: the disk is full or failed.
         """
         part = self.open()
+        if sum(map(len, batch)) <= JOINED_BYTES:
+            batch = (b"".join(batch),)
         part.append(batch)
         self.offset = part.offset
         for chunk in batch:
