@@ -15,7 +15,7 @@ from pyebur128 import MeasurementMode, R128State
 from service.audio import decoder, meters, peaks
 from service.audio.chromaprint import find_library
 from service.audio.decode import Measured, Undecodable, measure
-from service.audio.fingerprint import similarity
+from service.audio.fingerprint import SILENT, similarity
 from tests import corpus
 from tests.audio import oddities
 from tests.audio.oddities import ODDITIES
@@ -374,6 +374,13 @@ def test_only_the_first_two_minutes_are_in_a_fingerprint(corpus_dir):
     long, longer = (measure(corpus.big(corpus_dir, size)).fingerprint for size in (2 << 20, 4 << 20))
     assert long == longer
     assert 110 * 7.8 < len(long) // 4 < 121 * 8.2
+
+
+@needs_chromaprint
+def test_silence_has_a_word_of_its_own(encoded):
+    fingerprint = measure(encoded(np.zeros(10 * RATE))).fingerprint
+    assert fingerprint == SILENT * (len(fingerprint) // 4)
+    assert similarity(fingerprint, fingerprint) == 0
 
 
 def test_without_the_library_there_is_no_fingerprint(path_of, monkeypatch):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from service.audio.fingerprint import FARTHEST, LEAST, SAME, similarity
+from service.audio.fingerprint import FARTHEST, LEAST, SAME, SILENT, similarity
 
 
 def words(count: int, seed: int = 0) -> bytes:
@@ -58,6 +58,34 @@ def test_a_few_words_that_happen_to_agree_at_an_end_are_not_enough():
 
 def test_a_short_one_with_much_in_front_is_found():
     assert similarity(words(LEAST), words(30, 5) + words(LEAST)) == 1
+
+
+def test_silence_resembles_nothing():
+    assert similarity(SILENT * 900, SILENT * 900) == 0
+    assert similarity(words(LEAST - 1) + SILENT * 900, words(LEAST - 1) + SILENT * 900) == 0
+
+
+def test_two_that_rest_together_are_not_the_same_for_it():
+    """As two instruments do that were recorded one by one: nine tenths of them are silence, at the same time."""
+    drums = SILENT * 400 + words(50) + SILENT * 400 + words(50, 1)
+    horns = SILENT * 400 + words(50, 2) + SILENT * 400 + words(50, 3)
+    assert similarity(drums, horns) < 0.2
+
+
+def test_one_that_rests_is_found_by_what_is_played():
+    drums = SILENT * 400 + words(50) + SILENT * 400
+    later = SILENT * 7 + SILENT * 400 + flipped(words(50), 0.02) + SILENT * 300
+    assert similarity(drums, later) == similarity(later, drums) == pytest.approx(0.96, abs=0.02)
+
+
+def test_where_one_is_silent_and_the_other_is_not_they_differ():
+    assert similarity(words(450) + SILENT * 450, words(900)) == pytest.approx(0.5, abs=0.05)
+
+
+def test_silence_counts_by_whole_words_only():
+    """The bytes of the word may also stand across two."""
+    across = b"\0" + SILENT + b"\0\0\0"
+    assert similarity(across * 450, across * 450) == 1
 
 
 def test_a_thousand_pairs_take_no_time_worth_noting():
