@@ -56,7 +56,7 @@ def fill(database: Path, users: dict[str, int], seed: int = 7) -> None:
             connection.execute(sql)
         # As `refresh` would do at the end of each transaction, in one stroke.
         connection.execute(
-            "INSERT INTO searched (rowid, words, marks) SELECT number, words, marks FROM tracks ORDER BY 1"
+            "INSERT INTO searched (rowid, words, marks) SELECT number, words, marks FROM searchable ORDER BY 1"
         )
         connection.execute("DELETE FROM unsearched")
         connection.execute("COMMIT")

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from service.catalogue.database import Database
-from service.catalogue.selection import LISTED, MANY, Condition, Selection, column_of
+from service.catalogue.selection import FEW, LISTED, MANY, Condition, Selection, column_of
 from service.errors import NotFound
 
 SORTS = ("created_at", "title", "artist", "album", "genre", "year", "duration", "size", "bitrate")
@@ -190,20 +190,43 @@ def _first(
     if position is not None:
         position = tuple(value for key, value in zip(keys, position, strict=True) if key[0] not in selection.fixed)
     order = [key for key in keys if key[0] not in selection.fixed]
+    columns = [column for column, _ in order]
     walked = _walked(selection, order)
-    few = selection.few(connection, walked)
-    if few is None and walked is None:
-        numbers = _grouped(connection, selection, order, position, count)
-        return ask(f"SELECT number, {_columns(keys)} FROM {LISTED}", {"numbers": orjson.dumps(numbers).decode()})
     parameters = {**selection.parameters, **_bound(position), "count": count}
-    behind = f" AND {beyond(order)}" if position is not None else ""
-    leg = f"SELECT number, {_columns(keys)} FROM {{}} WHERE {selection.where}{behind} {_sorted(order)} LIMIT :count"
-    walk = leg.format(f"tracks INDEXED BY tracks_by_{walked}")
-    if few is None:
-        with _patience(connection):
-            return ask(walk, parameters)
-        few = selection.few(connection, walked, MANY)
-    return ask(walk if few is None else leg.format(LISTED), {**parameters, "numbers": few})
+    where = _behind(selection, order, position)
+    leg = f"SELECT number, {_columns(keys)} FROM {{}} WHERE {where} {_sorted(order)} LIMIT :count"
+    along = leg.format("tracks INDEXED BY tracks_by_{}").format
+
+    if walked is not None and {column_of(column) for column, _, _ in selection.conditions} <= {walked}:
+        return ask(along(walked), parameters)
+    if (numbers := selection.few(connection, walked)) is not None:
+        return ask(leg.format(LISTED), {**parameters, "numbers": numbers})
+    if (column := selection.narrow(connection, columns)) is not None:
+        return ask(along(column), parameters)
+    if walked is None:
+        found = orjson.dumps(_grouped(connection, selection, order, position, count)).decode()
+        return ask(f"SELECT number, {_columns(keys)} FROM {LISTED}", {"numbers": found})
+    with _patience(connection):
+        return ask(along(walked), parameters)
+    if (column := selection.narrow(connection, columns, MANY, 2 * FEW)) is not None:
+        return ask(along(column), parameters)
+    if (numbers := selection.few(connection, walked, MANY)) is not None:
+        return ask(leg.format(LISTED), {**parameters, "numbers": numbers})
+    return ask(along(walked), parameters)
+
+
+def _behind(selection: Selection, order: Sequence[Key], position: Position | None) -> str:
+    """What holds for the tracks behind the position. A walk begins at one bound: of two SQLite would take any."""
+    if position is None:
+        return selection.where
+    column, side, first = order[0][0], "<" if order[0][1] else ">", position[0]
+    bound = selection.bound(column, side)
+    if bound is None or isinstance(first, str):
+        return f"{selection.where} AND {beyond(order)}"
+    value, operator = bound
+    if (first < value if side == "<" else first > value) or (first == value and "=" in operator):
+        return f"{selection.where_beside(column, side)} AND {beyond(order)}"
+    return selection.where
 
 
 def _walked(selection: Selection, order: Sequence[Key]) -> str | None:
@@ -212,7 +235,7 @@ def _walked(selection: Selection, order: Sequence[Key]) -> str | None:
     if len({down for _, down in order}) > 1:
         return None
     if columns == ["created_at", "track_id"]:
-        return min(selection.fixed, default="created_at")
+        return selection.most_fixed or "created_at"
     return columns[0] if columns[1:] == ["created_at", "track_id"] else None
 
 
@@ -234,8 +257,9 @@ def _grouped(
 ) -> list[int]:
     """The numbers of the first `count` tracks in an order that no index has.
 
-    Those that equal the position in the first column; then as many as there are groups of equals that end among them;
-    then the beginning of the next group. The groups at both ends may have a million tracks, and have an order of less.
+    Tracks that equal each other in the first column are a group. Twice as many as are asked for, read in the order of
+    that column alone, go from the first of the position's group to somewhere in another. Either of these two may have a
+    million tracks: then it is a listing of its own, in an order of less.
     """
 
     def numbers(leg: str, parameters: Mapping[str, Any]) -> sqlite3.Row:
@@ -243,34 +267,51 @@ def _grouped(
         row: sqlite3.Row = connection.execute(sql, parameters).fetchone()
         return row
 
+    def of_group(value: Any, behind: Position | None, missing: int) -> list[int]:
+        group = selection.narrowed((column, "=", value))
+        found: list[int] = orjson.loads(_first(connection, group, rest, behind, missing, numbers)[0])
+        return found
+
     (column, down), *rest = order
     if column == "created_at":  # it stands before the id in every index, although it tells nothing of equals
         rest.insert(-1, (column, rest[-1][1]))
-        position = position and (*position[:-1], position[0], position[-1])
-    found: list[int] = []
+    side, ahead = "<" if down else ">", selection
+    first: Any = None
     if position is not None:
-        group = selection.narrowed((column, "=", position[0]))
-        found += orjson.loads(_first(connection, group, rest, position[1:], count, numbers)[0])
-        selection = selection.narrowed((column, "<" if down else ">", position[0]))
-    missing = count - len(found)
-    if not missing:
-        return found
+        first = position[0]
+        ahead = selection.narrowed((column, f"{side}=", first))
     lead = [(each, down) for each in dict.fromkeys((column, "created_at", "track_id"))]
-    ahead, there = _first(connection, selection, lead, None, missing, numbers)
-    if there < missing:
-        return found + _resorted(connection, ahead, order)
-    last = connection.execute(f"SELECT {column} FROM tracks WHERE number = ?", (orjson.loads(ahead)[-1],)).fetchone()[0]
-    found += _resorted(connection, ahead, order, (f"{column} <> :last", last))
-    group = selection.narrowed((column, "=", last))
-    found += orjson.loads(_first(connection, group, rest, None, count - len(found), numbers)[0])
+    read, there = _first(connection, ahead, lead, None, 2 * count, numbers)
+    if there < 2 * count:
+        return _resorted(connection, read, order, position)[:count]
+    last, is_first = connection.execute(
+        f"SELECT {column}, {column} = :first FROM tracks WHERE number = :last",
+        {"first": first, "last": orjson.loads(read)[-1]},
+    ).fetchone()
+    found, behind = [], None
+    if position is not None and is_first:
+        behind = position[1:] if column != "created_at" else (*position[1:-1], first, position[-1])
+    else:
+        found = _resorted(connection, read, order, position, (f"{column} <> :last", last))[:count]
+    if len(found) < count:
+        found += of_group(last, behind, count - len(found))
+    if len(found) < count:
+        others = selection.narrowed((column, side, last))
+        found += _grouped(connection, others, order, None, count - len(found))
     return found
 
 
 def _resorted(
-    connection: sqlite3.Connection, numbers: str, order: Sequence[Key], test: tuple[str, Any] = ("TRUE", None)
+    connection: sqlite3.Connection,
+    numbers: str,
+    order: Sequence[Key],
+    position: Position | None,
+    test: tuple[str, Any] = ("TRUE", None),
 ) -> list[int]:
-    sql = f"SELECT json_group_array(number) FROM (SELECT number FROM {LISTED} WHERE {test[0]} {_sorted(order)})"
-    resorted: list[int] = orjson.loads(connection.execute(sql, {"numbers": numbers, "last": test[1]}).fetchone()[0])
+    where = f"{test[0]} AND {beyond(order)}" if position is not None else test[0]
+    sql = f"SELECT json_group_array(number) FROM (SELECT number FROM {LISTED} WHERE {where} {_sorted(order)})"
+    parameters = {**_bound(position), "numbers": numbers, "last": test[1]}
+    resorted: list[int] = orjson.loads(connection.execute(sql, parameters).fetchone()[0])
     return resorted
 
 

@@ -2,8 +2,12 @@
 
 A **word** is a run of letters and digits of its title, artist, album, album artist, file name or a label, folded: no
 case, no diacritics. A **mark** stands for something that is equal or is not, "its genre is jazz", as a hash. Both are
-terms of the full-text index ``searched``, which answers "few tracks or many?" for any combination of them at some ten
-million postings a second, and for few which ones. Marks name the owner too, so nobody pays for the tracks of others.
+terms of the full-text index ``searched``, which answers "few tracks or many?" for any combination of them at some
+thirty million postings a second, and for few which ones. Every term is its owner's, so nobody pays for the tracks of
+others: a mark's hash is of the owner too, and in the index words have the owner's mark in front.
+
+Marks have three characters. The index has the beginnings of terms that are longer, words with that mark, so that
+marks, of which a track has as many as words, cost no more than themselves.
 
 For many it is faster to walk along the order that is asked for and to test each row. So that this needs no look at the
 row, the indexes have two small Bloom filters at their end, ``word_bits`` and ``mark_bits``: a row without all bits of a
@@ -44,7 +48,7 @@ UNKNOWN: dict[str, Any] = {
 
 _WORDY = ("title", "artist", "album", "album_artist", "filename")
 _READ = (*TEXTS, *FACTS[:-1], "labels", "cover", "trashed_at", "user_id")
-_MARK = "\N{SECTION SIGN}"  # in no word; to the index it is a letter
+_LONGEST = 6
 _PREFIXES = (2, 3, 4)
 _BATCH = 2000
 _KNOWN_LETTERS = 4096
@@ -83,18 +87,28 @@ def fold(text: str) -> list[str]:
     return list(dict.fromkeys(text.translate(_FOLDED).split()))
 
 
-def mark(name: str, value: Any) -> str:
-    """The term of a fact such as ``("genre", "Jazz")`` or ``("label:mood", "calm")``.
-
-    64 bits: two facts of one user's tracks do not meet by chance.
-    """
-    text = f"{name}\0{value.translate(_ASCII_LOWER) if name in TEXTS and name != 'filename' else value}"
-    return _MARK + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
+@lru_cache(maxsize=256)
 def owner_mark(user_id: str, *, is_trashed: bool) -> str:
-    """The term of a user's tracks, those in the trash or the others. No hash: one user never finds another's."""
-    return f"{_MARK}{'trash' if is_trashed else 'own'}{user_id.translate(_ASCII_LOWER)}"
+    """What terms of a user's tracks are told from those of others by, of those in the trash or of the others."""
+    return _hashed(f"{user_id}\0{is_trashed}")
+
+
+@lru_cache(maxsize=1024)
+def mark(owner: str, name: str, value: Any) -> str:
+    """The term of a fact such as ``("genre", "Jazz")`` or ``("label:mood", "calm")`` of tracks with that owner's mark.
+
+    60 bits: two facts of all users' tracks do not meet by chance.
+    """
+    return _hashed(f"{owner}\0{_fact(name, value)}")
+
+
+def _fact(name: str, value: Any) -> str:
+    return f"{name}\0{value.translate(_ASCII_LOWER) if name in TEXTS and name != 'filename' else value}"
+
+
+def _hashed(text: str) -> str:
+    digest = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return "".join(chr(0x10000 + (digest >> shift & 0xFFFFF)) for shift in (0, 20, 40))
 
 
 def word_bits(words: Iterable[str]) -> int:
@@ -114,7 +128,7 @@ def mark_bits(facts: Iterable[tuple[str, Any]]) -> int:
     """
     bits = 0
     for name, value in facts:
-        digest = crc32(mark(name, value).encode())
+        digest = crc32(_fact(name, value).encode("utf-8", "surrogatepass"))
         if name in FACTS:
             bits |= 1 << (digest & 15) if name != "year" else 0
         elif value != "":
@@ -122,17 +136,18 @@ def mark_bits(facts: Iterable[tuple[str, Any]]) -> int:
     return _signed(bits)
 
 
-def match(user_id: str, words: Iterable[str], marks: Iterable[str], *, is_trashed: bool) -> str:
-    """The full-text query of the user's tracks that have all these marks, and words that begin like these.
+def match(owner: str, words: Iterable[str], facts: Iterable[tuple[str, Any]]) -> str:
+    """The full-text query of the tracks with that owner's mark, these facts, and words that begin like these.
 
     Every term is quoted, so nothing that a user wrote is syntax.
     """
-    terms = [
-        *(f'"{each}"' for each in marks),
-        *(f'"{word}"*' for word in words),
-        f'"{owner_mark(user_id, is_trashed=is_trashed)}"',
-    ]
-    return " AND ".join(terms)
+    marks = (f'"{mark(owner, *fact)}"' for fact in facts)
+    return " AND ".join([*marks, *(f'"{owner}{word}"*' for word in words)])
+
+
+def shortened(words: Iterable[str]) -> list[str]:
+    """Beginnings of words that the index has: of longer ones it gathers all tracks before it gives the first."""
+    return [word[:_LONGEST] for word in words]
 
 
 def indexed(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +169,7 @@ def _indexed(values: tuple[Any, ...]) -> dict[str, Any]:
     owner = owner_mark(row["user_id"], is_trashed=row["trashed_at"] is not None)
     return {
         "words": "".join(f" {word}" for word in words),
-        "marks": " ".join([owner, *dict.fromkeys(mark(*fact) for fact in facts)]),
+        "marks": " ".join([owner, *dict.fromkeys(mark(owner, *fact) for fact in facts)]),
         "word_bits": word_bits(words),
         "mark_bits": mark_bits(facts),
     }
@@ -193,13 +208,14 @@ _REWRITE = """
     UPDATE tracks SET words = :words, marks = :marks, word_bits = :word_bits, mark_bits = :mark_bits
     WHERE number = :number
 """
-_LEAVE = """
+_OWNED = "replace(words, ' ', ' ' || substr(marks, 1, 3))"  # words, each with the owner's mark in front
+_LEAVE = f"""
     INSERT INTO searched (searched, rowid, words, marks)
-    SELECT 'delete', number, words, marks FROM json_each(?) CROSS JOIN unsearched ON number = value
+    SELECT 'delete', number, {_OWNED}, marks FROM json_each(?) CROSS JOIN unsearched ON number = value
 """
-_ENTER = """
+_ENTER = f"""
     INSERT INTO searched (rowid, words, marks)
-    SELECT number, words, marks FROM json_each(?) CROSS JOIN tracks ON number = value
+    SELECT number, {_OWNED}, marks FROM json_each(?) CROSS JOIN tracks ON number = value
 """
 
 

@@ -1,11 +1,13 @@
 """Which tracks of a user: conditions as SQL, and the way to few of them.
 
-Two ways lead to the tracks that fulfil all conditions. Where the full-text index, or the index of one column, leaves at
-most `FEW`, those are looked up, tested and sorted. Else a page is found by walking along the order it is asked in: of
-many tracks that fulfil the conditions, fifty are soon met. What is walked past is tested without a look at its row.
+Where the full-text index leaves at most `FEW`, those are looked up, tested and sorted. Where the index of one column
+leaves few, they are tested and sorted by what it has of them. Else a page is found by walking along the order it is
+asked in: of many tracks that fulfil the conditions, fifty are soon met. What is walked past is tested without a look at
+its row.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Self
 
 from service.catalogue import search
@@ -16,6 +18,9 @@ FEW = 1_500
 MANY = 50_000
 """So many are looked up rather than all others walked past."""
 
+NARROW = 5_000
+"""So many entries of the index of one column are read before others are walked past."""
+
 Condition = tuple[str, str, Any]
 """Column, operator, value. Besides columns there are ``words`` (folded words that words of the track begin with),
 ``label:NAME``, ``has_cover`` (0 or 1), and ``same_as`` (the id of another track).
@@ -24,15 +29,21 @@ Condition = tuple[str, str, Any]
 INDEXED = ("created_at", "title", "artist", "album", "genre", "sort_year", "duration", "size", "bitrate")
 """Columns with an index ``tracks_by_…`` that begins with whose track it is and whether it is in the trash."""
 
+COVERED = frozenset({"created_at", "track_id", "sort_year", "duration", "size", "bitrate"})
+"""Columns that each of these indexes has."""
+
 LISTED = "json_each(:numbers) CROSS JOIN tracks ON number = value"
 """The tracks of these numbers, as SQL."""
 
 _SAMPLE = 64
-_OPERATORS = frozenset({"=", "<", "<=", ">", ">="})
+_SIDES = {">": ">", ">=": ">", "<": "<", "<=": "<"}
+_NUMBERS = COVERED - {"track_id"}
+_SELECTIVE = ("title", "album", "duration", "size", "artist", "sort_year", "genre", "bitrate")  # mostly
 _COLUMNS = frozenset({*INDEXED, *search.TEXTS, *search.FACTS, "sha256"}) - {"has_cover"}
 _OWN = "user_id = :user AND is_trashed = :is_trashed"
-_BY_TEXT = "SELECT rowid AS hit FROM searched WHERE searched MATCH :match"
-_BY_COLUMN = f"SELECT number AS hit FROM tracks INDEXED BY tracks_by_{{0}} WHERE {_OWN} AND {{1}}"
+_BY_TEXT = "SELECT rowid AS hit FROM searched WHERE searched MATCH :{0}"
+_PASSING = f"SELECT count(*) FROM tracks INDEXED BY tracks_by_{{0}} WHERE {_OWN} AND {{1}}"
+_ENTRIES = f"SELECT count(*) FROM (SELECT 1 FROM tracks INDEXED BY tracks_by_{{0}} WHERE {_OWN} AND {{1}} LIMIT :limit)"
 _ANALYSING = f"SELECT number AS hit FROM tracks INDEXED BY tracks_analysing WHERE {_OWN} AND state = 'analysing'"
 _BY_SHA256 = "SELECT number AS hit FROM tracks INDEXED BY tracks_by_sha256 WHERE user_id = :user AND sha256 = :{0}"
 _OTHER = "(SELECT {1} FROM tracks WHERE track_id = :{0} AND user_id = :user)"
@@ -67,15 +78,18 @@ class Selection:
         self.fixed = {column_of(column) for column, operator, _ in conditions if operator == "="} & {*INDEXED[1:]}
         is_trashed = ("state", "=", "trashed") in conditions
         self.parameters: dict[str, Any] = {"user": user_id, "is_trashed": int(is_trashed)}
-        self._tests: list[str] = []
-        self._compared: dict[str, list[str]] = {}
+        self._tests: list[str] = []  # with a look at the row
+        self._compared: dict[str, list[str]] = {}  # of columns with an index
+        self._bounds: dict[tuple[str, str], tuple[float, str]] = {}
         self._words: list[str] = []
         self._facts: list[tuple[str, Any]] = []
-        self._sources: list[tuple[str, str]] = []
+        self._sources: list[str] = []
         for number, (column, operator, value) in enumerate(conditions):
             self._add(f"c{number}", column, operator, value)
-        self._add_sources(is_trashed)
-        self._add_bits()
+        for (column, side), (value, _) in self._bounds.items():
+            self.parameters[_bound_name(column, side)] = value
+        self._bits = self._add_bits()
+        self._add_match(is_trashed)
 
     def narrowed(self, *conditions: Condition) -> Self:
         """The same with more conditions."""
@@ -84,7 +98,16 @@ class Selection:
     @property
     def where(self) -> str:
         """What holds for every track, as SQL over ``tracks``."""
-        return " AND ".join([_OWN, *self._tests])
+        return self.where_beside("", "")
+
+    def where_beside(self, column: str, side: str) -> str:
+        """The same without the bound of that column on that side."""
+        compared = [test for each in INDEXED for test in self._tests_of(each, "" if each != column else side)]
+        return " AND ".join([_OWN, *self._bits, *compared, *self._tests])
+
+    def bound(self, column: str, side: str) -> tuple[float, str] | None:
+        """The value that no number of that column is beyond, on the side ``<`` or ``>``, and the operator."""
+        return self._bounds.get((column, side))
 
     @property
     def where_indexed(self) -> str:
@@ -101,47 +124,78 @@ class Selection:
             or (column, value) == ("state", "trashed")
             for column, operator, value in self.conditions
         )
-        return _BY_TEXT if has_all and "match" in self.parameters else None
+        return _BY_TEXT.format("match") if has_all and "match" in self.parameters else None
+
+    @property
+    def most_fixed(self) -> str | None:
+        """Which of the fixed columns has the fewest tracks of one value, most likely."""
+        return min(self.fixed, key=_SELECTIVE.index, default=None)
 
     def few(self, connection: sqlite3.Connection, walked: str | None = None, limit: int | None = None) -> str | None:
-        """At most `limit` numbers with those of all these tracks among them, as JSON; None to walk along `walked`.
+        """At most `limit` numbers, else `FEW`, with those of all these tracks among them, as JSON.
 
-        Without a limit it is `FEW`, and some more where there is no column to walk along.
+        None where there are more, or where walking along `walked` seems to be faster.
         """
-        if walked is not None and {column_of(column) for column, _, _ in self.conditions} <= {walked}:
-            return None
-        if limit is None and walked in self.fixed:
-            limit = min(FEW, _SAMPLE)  # only what has that value is walked past
-        best, least = None, (limit if limit is not None else FEW if walked else 4 * FEW) + 1
-        for column, source in self._sources:
-            if column == "match" and walked is not None and limit is None and self._seems_common(connection):
-                continue
+        best, least = None, (FEW if limit is None else limit) + 1
+        sources = [*self._sources]
+        if "match" in self.parameters and (limit is not None or not self._seems_common(connection, walked)):
+            sources.append(_BY_TEXT.format("guess" if limit is None else "match"))
+        for source in sources:
             numbers, found = connection.execute(
                 f"SELECT json_group_array(hit), count(*) FROM (SELECT hit FROM ({source}) LIMIT {least})",
                 self.parameters,
             ).fetchone()
             if found < least:
-                best, least = None if column == walked else numbers, found
+                best, least = numbers, found
         return best
 
-    def _seems_common(self, connection: sqlite3.Connection) -> bool:
+    def _seems_common(self, connection: sqlite3.Connection, walked: str | None) -> bool:
         """Whether the first hits come as densely as if there were more than `FEW`: a guess at the faster way."""
         last, found = connection.execute(
-            f"SELECT max(hit), count(*) FROM (SELECT hit FROM ({_BY_TEXT}) LIMIT {_SAMPLE})", self.parameters
+            f"SELECT max(hit), count(*) FROM (SELECT hit FROM ({_BY_TEXT.format('guess')}) LIMIT {_SAMPLE})",
+            self.parameters,
         ).fetchone()
         if found < _SAMPLE:
             return False
+        if walked in self.fixed:  # only what has that value is walked past
+            return True
         end = connection.execute("SELECT max(number) FROM tracks").fetchone()[0]
         return bool(_SAMPLE * end > FEW * last)
+
+    def narrow(
+        self, connection: sqlite3.Connection, order: Sequence[str], entries: int | None = None, rows: int | None = None
+    ) -> str | None:
+        """The column whose index leaves the fewest tracks to be tested and sorted in that order.
+
+        None where those are more than `entries`, or rows to be looked up more than `rows`.
+        """
+        best, entries, rows = None, NARROW if entries is None else entries, FEW if rows is None else rows
+        looks = bool(self._tests) or not COVERED.issuperset(order)
+        for column in INDEXED:
+            tests = self._tests_of(column)
+            if not tests or column == order[0]:
+                continue
+            of_column, parameters = " AND ".join(tests), {**self.parameters, "limit": entries + 1}
+            [found] = connection.execute(_ENTRIES.format(column, of_column), parameters).fetchone()
+            if found > entries:
+                continue
+            if looks and found > rows:
+                others = [*self._bits, *(test for each in _NUMBERS - {column} for test in self._tests_of(each))]
+                [passing] = connection.execute(
+                    _PASSING.format(column, " AND ".join([of_column, *others])), self.parameters
+                ).fetchone()
+                if passing > rows:
+                    continue
+            best, entries = column, found
+        return best
 
     def tracks(self, connection: sqlite3.Connection) -> tuple[str, dict[str, Any]]:
         """What all of them can be selected from with `where`: SQL with the columns of ``tracks``, its parameters."""
         if (numbers := self.few(connection, limit=MANY)) is not None:
             return LISTED, {**self.parameters, "numbers": numbers}
-        return f"tracks INDEXED BY tracks_by_{min(self.fixed, default='created_at')}", self.parameters
+        return f"tracks INDEXED BY tracks_by_{self.most_fixed or 'created_at'}", self.parameters
 
     def _add(self, name: str, column: str, operator: str, value: Any) -> None:
-        assert operator in _OPERATORS
         self.parameters[name] = value
         if column == "words":
             self._add_words(name, value)
@@ -149,14 +203,14 @@ class Selection:
             self._add_state(name, value)
         elif column == "same_as":
             self._tests.append(_SAME.format(name))
-            self._sources.append(("same_as", _BY_SAME.format(name)))
+            self._sources.append(_BY_SAME.format(name))
         elif column.startswith("label:"):
             self.parameters[f"{name}_path"] = f'$."{column.removeprefix("label:")}"'
             self._tests.append(f"json_extract(labels, :{name}_path) = :{name}")
         elif column == "has_cover":
             self._tests.append(f"(cover IS NOT NULL) = :{name}")
         else:
-            self._compare(name, column, operator)
+            self._compare(name, column, operator, value)
         if operator == "=" and (column in search.MARKED or column.startswith("label:")):
             self._facts.append((column, value))
         if (column, operator) == ("sort_year", "=") and value >= 0:
@@ -173,36 +227,60 @@ class Selection:
         if state != "trashed":
             self._tests.append(f"state = :{name}")
         if state == "analysing":
-            self._sources.append(("state", _ANALYSING))
+            self._sources.append(_ANALYSING)
 
-    def _compare(self, name: str, column: str, operator: str) -> None:
+    def _compare(self, name: str, column: str, operator: str, value: Any) -> None:
         assert column in _COLUMNS
+        assert operator == "=" or operator in _SIDES
         compared = column_of(column)
-        # What is fixed is walked along by that, which SQLite would not see beside another comparison.
-        plus = "+" if compared in self.fixed and operator != "=" else ""
-        test = f"{plus}{compared} {operator} :{name}"
-        if (compared, operator) == ("created_at", "="):  # all indexes have it, and go on in its order
-            test = f"created_at >= :{name} AND created_at <= :{name}"
-        if column == "year" and operator.startswith("<"):
-            test += " AND sort_year >= 0"
-        self._tests.append(test)
-        if column == "sha256":
-            self._sources.append(("sha256", _BY_SHA256.format(name)))
-        if compared in INDEXED:
-            self._compared.setdefault(compared, []).append(test)
+        if compared in _NUMBERS and operator != "=":
+            self._bind(compared, operator, value)
+            if column == "year" and _SIDES[operator] == "<":
+                self._bind(compared, ">=", 0)
+        elif compared == "created_at":  # all indexes have it, and go on in its order
+            self._bind(compared, ">=", value)
+            self._bind(compared, "<=", value)
+        elif compared in INDEXED:
+            # What is fixed is walked along by that, which SQLite would not see beside another comparison.
+            plus = "+" if compared in self.fixed and operator != "=" else ""
+            self._compared.setdefault(compared, []).append(f"{plus}{compared} {operator} :{name}")
+        else:
+            self._tests.append(f"{compared} {operator} :{name}")
+            if column == "sha256":
+                self._sources.append(_BY_SHA256.format(name))
 
-    def _add_sources(self, is_trashed: bool) -> None:
-        # Of a text that is equal the full-text index knows, and no text is compared otherwise but to walk along it.
-        for column, tests in self._compared.items():
-            if column not in search.TEXTS:
-                self._sources.append((column, _BY_COLUMN.format(column, " AND ".join(tests))))
+    def _bind(self, column: str, operator: str, value: float) -> None:
+        """Keep the narrowest bound of each side: of two SQLite would start a walk at any."""
+        side = _SIDES[operator]
+        there, before = self._bounds.get((column, side), (value, side + "="))
+        if there == value:
+            self._bounds[column, side] = value, min(before, operator)
+        elif (value < there) == (side == "<"):
+            self._bounds[column, side] = value, operator
+
+    def _tests_of(self, column: str, beside: str = "") -> list[str]:
+        plus = "+" if column in self.fixed else ""
+        bounds = [
+            f"{plus}{column} {self._bounds[column, side][1]} :{_bound_name(column, side)}"
+            for side in "<>"
+            if (column, side) in self._bounds and side != beside
+        ]
+        return [*self._compared.get(column, ()), *bounds]
+
+    def _add_match(self, is_trashed: bool) -> None:
         if self._words or self._facts:
-            marks = [search.mark(*fact) for fact in self._facts]
-            self.parameters["match"] = search.match(self.user_id, self._words, marks, is_trashed=is_trashed)
-            self._sources.insert(0, ("match", _BY_TEXT))
+            owner = search.owner_mark(self.user_id, is_trashed=is_trashed)
+            self.parameters["match"] = search.match(owner, self._words, self._facts)
+            self.parameters["guess"] = search.match(owner, search.shortened(self._words), self._facts)
 
-    def _add_bits(self) -> None:
+    def _add_bits(self) -> list[str]:
+        tests = []
         for name, bits in (("word_bits", search.word_bits(self._words)), ("mark_bits", search.mark_bits(self._facts))):
             if bits:
-                self._tests.insert(0, f"{name} & :{name} = :{name}")
+                tests.append(f"{name} & :{name} = :{name}")
                 self.parameters[name] = bits
+        return tests
+
+
+def _bound_name(column: str, side: str) -> str:
+    return f"{column}_{'to' if side == '<' else 'from'}"

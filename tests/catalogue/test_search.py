@@ -96,6 +96,24 @@ def test_only_own_tracks_are_found(fresh):
     assert found(connection, "secret", "u2") == [1]
 
 
+def test_no_term_is_of_two_users_or_of_the_trash_too(fresh):
+    connection = fresh()
+    add_track(connection, 1)
+    add_track(connection, 1_000, "u2", title="song 1", filename="song 1.mp3")
+    add_track(connection, 1_001, title="song 1", filename="song 1.mp3", state="trashed", trashed_at=9)
+    connection.execute("CREATE VIRTUAL TABLE terms USING fts5vocab('searched', 'row')")
+    counts = connection.execute("SELECT term, doc FROM terms").fetchall()
+    assert {row["doc"] for row in counts} == {1}
+    assert len(counts) == 3 * len(set(connection.execute("SELECT words || ' ' || marks FROM tracks").fetchone()[0].split()))
+
+
+def test_marks_are_too_short_for_the_index_of_beginnings(fresh):
+    owner = search.owner_mark("u1", is_trashed=False)
+    assert len(owner) == len(search.mark(owner, "genre", "Jazz")) == len(search.mark(owner, "year", 1999)) == 3
+    sql = fresh().execute("SELECT sql FROM sqlite_schema WHERE name = 'searched'").fetchone()[0]
+    assert "prefix = '4 5 6 7 8 9'" in sql
+
+
 CHANGES = st.lists(
     st.one_of(
         st.tuples(st.just("title"), st.sampled_from(["love", "Löve", "hate", ""])),
@@ -193,23 +211,32 @@ def test_a_write_that_fails_leaves_the_index_as_it_was(path):
 _upgrade = command.upgrade
 
 
-async def test_tracks_of_an_older_schema_are_found_counted_and_still_referred_to(tmp_path, monkeypatch):
+@pytest.mark.parametrize("revision", ["0002", "0006"])
+async def test_tracks_of_an_older_schema_are_found_counted_and_still_referred_to(tmp_path, monkeypatch, revision):
     path = tmp_path / "catalogue.db"
     with monkeypatch.context() as patched:
-        patched.setattr(migrations, "newest", lambda: "0002")
-        patched.setattr("alembic.command.upgrade", lambda config, _head: _upgrade(config, "0002"))
+        patched.setattr(migrations, "newest", lambda: revision)
+        patched.setattr("alembic.command.upgrade", lambda config, _head: _upgrade(config, revision))
         migrate(path)
     connection = sqlite3.connect(path)
     connection.executescript(
         """
         INSERT INTO users (user_id, name, password_hash, created_at, updated_at) VALUES ('u', 'u', 'h', 0, 0);
-        INSERT INTO blobs VALUES ('k', x'00', 1, 'ready', 0);
+        INSERT INTO blobs (key, sha256, size, state, created_at) VALUES ('k', x'00', 1, 'ready', 0);
         INSERT INTO tracks (track_id, user_id, key, sha256, size, filename, title, artist, year, duration, bitrate,
                             mode, channels, sample_rate, audio, state, created_at, updated_at)
         VALUES ('t', 'u', 'k', x'00', 1, 'a.mp3', 'Mine', 'Nina', 1999, 1.0, 1, 'cbr', 2, 44100, '{}', 'ready', 5, 5);
         INSERT INTO jobs (kind, track_id, state, due_at, created_at) VALUES ('describe', 't', 'waiting', 0, 0);
         """
     )
+    if revision == "0006":  # as its service would have left it
+        connection.executescript(
+            """
+            UPDATE tracks SET words = ' nina', marks = '§0';
+            INSERT INTO searched (rowid, words, marks) SELECT number, words, marks FROM tracks;
+            DELETE FROM unsearched;
+            """
+        )
     connection.close()
     migrate(path)
     database = await Database.open(path)
