@@ -1,9 +1,37 @@
 """The blobs of the catalogue: ``ready`` ones belong to tracks, ``deleting`` ones have only their file left to lose."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
 
 from service.catalogue.database import Database
+
+
+def reserve(connection: sqlite3.Connection, keys: Sequence[str], taken: Sequence[str]) -> None:
+    """From now on these keys, and those that are taken of earlier ones, may have a file before a blob has them."""
+    connection.execute(
+        "DELETE FROM reserved_keys WHERE key NOT IN (SELECT value FROM json_each(?))", (orjson.dumps(taken).decode(),)
+    )
+    connection.execute("INSERT INTO reserved_keys (key) SELECT value FROM json_each(?)", (orjson.dumps(keys).decode(),))
+
+
+async def list_reserved(database: Database) -> list[str]:
+    """All keys that were reserved and are no blob's."""
+    rows = await database.read("SELECT key FROM reserved_keys WHERE key NOT IN (SELECT key FROM blobs)")
+    return [row["key"] for row in rows]
+
+
+def end_reservations(connection: sqlite3.Connection, left: Sequence[str], *, now: int) -> None:
+    """Nobody uses a reserved key any more; those that are `left` have a file, which is to be removed."""
+    connection.execute(
+        """
+        INSERT INTO blobs (key, sha256, size, state, created_at)
+        SELECT value, x'', 0, 'deleting', ? FROM json_each(?)
+        """,
+        (now, orjson.dumps(left).decode()),
+    )
+    connection.execute("DELETE FROM reserved_keys")
 
 
 def release(connection: sqlite3.Connection, keys: Iterable[str]) -> None:

@@ -327,8 +327,7 @@ def finish(
     ).fetchone()
     if row is None:
         raise UploadExpired("The upload has ended.")
-    track_row = tracks.insert(connection, replace(track, key=_share_blob(connection, track)))
-    jobs.queue(connection, "describe", [track.track_id], now=track.created_at)
+    track_row = _add_track(connection, track)
     connection.execute(
         """
         UPDATE users SET reserved_bytes = reserved_bytes - ?, used_bytes = used_bytes + ?, used_tracks = used_tracks + 1
@@ -339,6 +338,58 @@ def finish(
     for partial_id in partials:
         end(connection, partial_id, "terminated", now=track.created_at)
     return track_row
+
+
+def take_at_once(
+    connection: sqlite3.Connection, track: NewTrack, *, default_quota_bytes: int, quota_tracks: int
+) -> tuple[sqlite3.Row, int]:
+    """Make a track of bytes that no upload's row knows of, as `finish` does.
+
+    Returns its row, and how many unfinished uploads there are of that name whose clients were told no address.
+
+    Raises:
+        QuotaExceeded: the bytes, or one more track, do not fit; nothing is changed.
+    """
+    row = connection.execute(
+        """
+        WITH own AS (SELECT filename, is_announced FROM uploads WHERE state = 'receiving' AND user_id = :user_id)
+        UPDATE users SET used_bytes = used_bytes + :size, used_tracks = used_tracks + 1
+        WHERE user_id = :user_id
+            AND used_bytes + reserved_bytes + :size <= ifnull(quota_bytes, :quota_bytes)
+            AND used_tracks + (SELECT count(*) FROM own) < :quota_tracks
+        RETURNING (SELECT count(*) FROM own WHERE filename = :filename AND NOT is_announced)
+        """,
+        {
+            "user_id": track.user_id,
+            "size": track.size,
+            "filename": track.filename,
+            "quota_bytes": default_quota_bytes,
+            "quota_tracks": quota_tracks,
+        },
+    ).fetchone()
+    if row is None:
+        raise _why_not(connection, track, default_quota_bytes, quota_tracks)
+    return _add_track(connection, track), row[0]
+
+
+def _why_not(
+    connection: sqlite3.Connection, track: NewTrack, default_quota_bytes: int, quota_tracks: int
+) -> QuotaExceeded:
+    row = connection.execute(
+        """
+        SELECT used_bytes + reserved_bytes + ? > ifnull(quota_bytes, ?), used_tracks FROM users WHERE user_id = ?
+        """,
+        (track.size, default_quota_bytes, track.user_id),
+    ).fetchone()
+    if row[0]:
+        return quota_exceeded(connection, track.user_id, default_quota_bytes)
+    return too_many_tracks(quota_tracks, row[1])
+
+
+def _add_track(connection: sqlite3.Connection, track: NewTrack) -> sqlite3.Row:
+    row = tracks.insert(connection, replace(track, key=_share_blob(connection, track)))
+    jobs.queue(connection, "describe", [track.track_id], now=track.created_at)
+    return row
 
 
 def _share_blob(connection: sqlite3.Connection, track: NewTrack) -> str:

@@ -92,6 +92,10 @@ class Ends:
                 expires_at=expires_at(self._settings, now),
             )
         )
+        return await self.receive(row, upload)
+
+    async def receive(self, row: sqlite3.Row, upload: Upload) -> sqlite3.Row:
+        """The track is committed; its row is the receipt."""
         self._metrics.uploads.labels("finished").inc()
         self._on_track()
         return row if row["key"] == upload.upload_id else await self._see_to_shared_bytes(row, upload)

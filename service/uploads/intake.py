@@ -2,7 +2,7 @@
 
 Each step before the next: the row is committed, bytes go to the spool and past the inspector, the verdict holds, bytes
 are flushed, the part becomes a blob, one transaction makes the track. Only then there is a receipt. Whatever the client
-does, the end does not depend on it still being there.
+does, the end does not depend on it still being there. What is small and comes at once needs no row (`at_once`).
 """
 
 import secrets
@@ -22,6 +22,7 @@ from service.errors import (
     NotFound,
     OffsetMismatch,
     Overloaded,
+    StorageError,
     StorageFailed,
     StorageFull,
     TooLarge,
@@ -32,8 +33,11 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.storage.local import LocalBlobs
 from service.storage.spool import Spool
+from service.uploads import at_once
+from service.uploads.ahead import Ahead
 from service.uploads.append import Append
 from service.uploads.appending import Appending
+from service.uploads.at_once import AtOnce
 from service.uploads.claims import Claims
 from service.uploads.ends import expires_at
 from service.uploads.locks import Locks
@@ -68,6 +72,7 @@ class Intake:
         self._boot_id = boot_id
         self._locks = Locks()
         self._appending = Appending(database, spool, blobs, settings, metrics, on_track)
+        self._at_once = AtOnce(database, spool, blobs, settings, metrics, self._appending)
 
     def admit(self, user_id: str, length: int | None) -> None:
         """Say no early: what can be known before the first byte.
@@ -92,6 +97,50 @@ class Intake:
         upload = self._new(user_id, new)
         await self._add(upload)
         return upload
+
+    async def take_whole(
+        self,
+        user_id: str,
+        new: NewUpload,
+        body: Body,
+        claims: Claims | None = None,
+        *,
+        stop: Callable[[], None] = lambda: None,
+        is_named: bool = False,
+    ) -> sqlite3.Row:
+        """Make a track of one whole file, from its first byte. Returns the track's row: the receipt.
+
+        Where `is_named`, a client could have gone on with what broke off before, by the name; that is over now.
+
+        Raises:
+            Refused: the content is not taken, and its bytes are gone.
+            BodyError: the body broke off; what came is kept, flushed and counted.
+            QuotaExceeded, TooManyUploads, StorageError: there is no room, or the disk failed.
+        """
+        began_at = clock.now()
+        self.admit(user_id, new.length)
+        ahead = Ahead(body)
+        taken = await self._take_at_once(user_id, new, ahead, claims or Claims())
+        if taken is None:
+            taken = await self.take(await self.create(user_id, new), ahead, claims, stop=stop), True
+        row, has_pieces = taken
+        if is_named and has_pieces:
+            with suppress(StorageError):  # the track is there, and so is its receipt
+                await self.retire(user_id, clean_filename(new.filename), before=began_at)
+        return row
+
+    async def _take_at_once(
+        self, user_id: str, new: NewUpload, ahead: Ahead, claims: Claims
+    ) -> tuple[sqlite3.Row, bool] | None:
+        """What `AtOnce.take` returns, if all of the body is here within a moment and is small."""
+        if new.length is not None and new.length > at_once.MOST_BYTES:
+            return None
+        with self._appending.running.slot(user_id):
+            limit = min(at_once.MOST_BYTES, self.read_limit())
+            if not await ahead.arrives_whole(limit=limit, within_s=at_once.WITHIN_S):
+                return None
+            upload = self._new(user_id, new, await self._at_once.keys.take())
+            return await self._at_once.take(upload, ahead.chunks, claims)
 
     async def take(
         self, upload: Upload, body: Body, claims: Claims | None = None, *, stop: Callable[[], None] = lambda: None
@@ -278,11 +327,11 @@ class Intake:
             with suppress(OSError):  # the track is there; what cannot be removed now goes at the next start
                 await run_in(self._appending.pool, partial(self._spool.delete, each))
 
-    def _new(self, user_id: str, new: NewUpload) -> Upload:
+    def _new(self, user_id: str, new: NewUpload, upload_id: str | None = None) -> Upload:
         now = clock.now()
         title = clean_text(new.title)[:MAX_TITLE_CHARACTERS] if new.title else None
         return Upload(
-            upload_id=secrets.token_hex(16),
+            upload_id=upload_id or secrets.token_hex(16),
             user_id=user_id,
             state="receiving",
             filename=clean_filename(new.filename),

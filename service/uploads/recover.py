@@ -1,4 +1,4 @@
-"""Start-up: repairs what a crash left, from the rows of unfinished uploads; the blobs are never scanned."""
+"""Start-up: repairs what a crash left, from the rows of unfinished uploads and reserved keys; blobs are never scanned."""
 
 import logging
 from collections.abc import Container, Iterable
@@ -8,6 +8,7 @@ from aiofiles.os import wrap
 from ulid import ULID
 
 from service.audio.inspector import Inspector, Verdict
+from service.catalogue import blobs as blob_rows
 from service.catalogue import clock, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
@@ -28,6 +29,7 @@ async def recover(database: Database, spool: Spool, blobs: LocalBlobs, *, boot_i
     Raises:
         StorageFailed: the database cannot be written. What is wrong with one upload never keeps the service down.
     """
+    await _end_reservations(database, blobs)
     receiving = {upload.upload_id: upload for upload in await uploads.all_receiving(database)}
     torn = await wrap(_torn)(receiving.values(), spool, blobs)
     whole = [each for each, upload in receiving.items() if each not in torn and upload.boot_id != boot_id]
@@ -43,6 +45,12 @@ async def recover(database: Database, spool: Spool, blobs: LocalBlobs, *, boot_i
         if state in ENDS:
             del receiving[upload_id]
     await wrap(_sweep)(spool, receiving.keys())
+
+
+async def _end_reservations(database: Database, blobs: LocalBlobs) -> None:
+    reserved = await blob_rows.list_reserved(database)
+    left = await wrap(lambda: [key for key in reserved if blobs.size(key) is not None])()
+    await database.write(partial(blob_rows.end_reservations, left=left, now=clock.now()))
 
 
 def _torn(receiving: Iterable[Upload], spool: Spool, blobs: LocalBlobs) -> set[str]:

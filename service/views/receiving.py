@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import content_disposition_filename, parse_content_disposition, web
@@ -114,7 +115,13 @@ async def take_raw(request: web.Request, identity: Identity) -> sqlite3.Row:
 
 
 async def take_whole(
-    request: web.Request, user_id: str, body: Body, fields: Mapping[str, str], new: NewUpload
+    request: web.Request,
+    user_id: str,
+    body: Body,
+    fields: Mapping[str, str],
+    new: NewUpload,
+    *,
+    is_named: bool = False,
 ) -> sqlite3.Row:
     """Take one whole file from its first byte to its receipt, the track's row. Who asks for the upload meanwhile, to go
     on with it, ends the request.
@@ -124,15 +131,13 @@ async def take_whole(
 
     Raises:
         InvalidHeader: the digests cannot be read, or contradict each other.
-        YarrrError: as `Intake.create` and `Intake.take` do.
+        YarrrError: as `Intake.take_whole` does.
     """
     claimed = digests.parse(fields, "Repr-Digest")
     for name, digest in digests.parse(fields, "Content-Digest").items():
         if claimed.setdefault(name, digest) != digest:
             raise InvalidHeader("Content-Digest and Repr-Digest of a whole file must agree.", field="Content-Digest")
     intake = request.app[INTAKE]
-    upload = await intake.create(
-        user_id,
-        NewUpload(new.filename, title=new.title, length=new.length, claimed_sha256=claimed.pop("sha256", None)),
-    )
-    return await intake.take(upload, body, Claims(claimed), stop=partial(break_off, request))
+    new = replace(new, claimed_sha256=claimed.pop("sha256", None))
+    stop = partial(break_off, request)
+    return await intake.take_whole(user_id, new, body, Claims(claimed), stop=stop, is_named=is_named)

@@ -6,8 +6,8 @@ from functools import partial
 from aiohttp import web
 
 from service.accounts.permissions import Identity
-from service.catalogue import clock, uploads
-from service.errors import NotFound, OffsetMismatch, StorageError, UploadExpired
+from service.catalogue import uploads
+from service.errors import NotFound, OffsetMismatch, UploadExpired
 from service.keys import DATABASE, INTAKE
 from service.uploads.claims import Claims
 from service.uploads.model import NewUpload, Outcome, Request
@@ -98,13 +98,9 @@ async def judge_expected(request: web.Request) -> None:
 
 
 async def _take_whole(request: web.Request, identity: Identity) -> web.Response:
-    began_at = clock.now()
-    filename = request.match_info["filename"]
-    new = NewUpload(filename, length=request.content_length)
-    row = await take_whole(request, identity.user_id, body_of(request), combined(request), new)
-    with suppress(StorageError):  # the track is there, and so is its receipt
-        await request.app[INTAKE].retire(identity.user_id, clean_filename(filename), before=began_at)
-    return receipt(request, row)
+    new = NewUpload(request.match_info["filename"], length=request.content_length)
+    body, fields = body_of(request), combined(request)
+    return receipt(request, await take_whole(request, identity.user_id, body, fields, new, is_named=True))
 
 
 async def _take_part(request: web.Request, identity: Identity, part: ContentRange) -> Outcome:

@@ -33,7 +33,7 @@ class Undo(Exception):
 
 def is_finish(work: Callable[[sqlite3.Connection], Any]) -> bool:
     """Whether this is the transaction that makes an upload a track."""
-    return getattr(work, "func", None) is uploads.finish
+    return getattr(work, "func", None) in (uploads.finish, uploads.take_at_once)
 
 
 def receipt_before_commit() -> None:

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from service.uploads.at_once import MOST_BYTES
 from tests.crash.check import DataDirectory
 from tests.crash.clients import Connection, Content, Contents, Interrupted, Ledger
 from tests.crash.runner import SETTINGS, Runner
@@ -68,18 +69,23 @@ def test_the_crash_test_sees_a_service_that_breaks_its_promise(make_runner, brok
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("is_known", [False, pytest.param(True, marks=LONG)], ids=["new bytes", "known bytes"])
-def test_every_point_of_an_upload_is_a_good_one_to_die(make_server, tmp_path, is_known, capsys):
+@pytest.mark.parametrize("is_at_once", [True, False], ids=["at once", "with a row of its own"])
+def test_every_point_of_an_upload_is_a_good_one_to_die(make_server, tmp_path, is_at_once, is_known, capsys):
     server = make_server(start=False, **SETTINGS)
     data = DataDirectory(server.data_dir, tmp_path / "scratch")
     contents, ledger, rng = Contents(SEED, max_bytes=300_000), Ledger(), random.Random(SEED)
-    known = contents.next(rng)
+
+    def next_content() -> Content:
+        return next(each for each in iter(lambda: contents.next(rng), None) if is_at_once == (each.size <= MOST_BYTES))
+
+    known = next_content()
     first = rng.randint(1, EVERY)
     for point in itertools.count(first, EVERY):
         server.command = (sys.executable, "-m", "tests.crash.points", str(point))
         server.start()
         assert not (findings := data.check_running(ledger.receipts)), f"{where(server)}\n{findings}"
         connection = Connection(server.port, server.token)
-        content = known if is_known else contents.next(rng)
+        content = known if is_known else next_content()
         if is_known and point == first:
             put(connection, content, ledger)
         server.signal(signal.SIGUSR1)
