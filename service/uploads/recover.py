@@ -1,4 +1,4 @@
-"""Start-up: repairs what a crash left, from the rows of unfinished uploads and reserved keys; blobs are never scanned."""
+"""Start-up: repairs what a crash left, from rows of unfinished uploads and reserved keys; blobs are never scanned."""
 
 import logging
 from collections.abc import Container, Iterable
