@@ -9,6 +9,7 @@ DATA = HOME / "data"  # what the servers store; wiped after every shot
 CONTENT = HOME / "content"  # what the clients send
 LOGS = HOME / "logs"
 RESULTS = HOME / "results"
+RECORDINGS = HOME / "recordings"  # real music and speech, if somebody has put some there
 LOAD = HOME / "load"  # the compiled load client
 
 

@@ -33,6 +33,9 @@ def print_result(result: Result) -> None:
     if result.error:
         print(f"{title:{_WIDTHS[0]}} FAILED: {result.error}")
         return
+    if not result.shots:
+        print(f"{title:{_WIDTHS[0]}} not measured")
+        return
     if result.row.is_absolute:
         for label in result.shots:
             value = result.value(label)
