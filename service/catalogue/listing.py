@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from service.catalogue.database import Database
-from service.catalogue.selection import FEW, LISTED, MANY, Condition, Selection, column_of
+from service.catalogue.selection import FEW, LISTED, MANY, NARROW, Condition, Selection, column_of
 from service.errors import NotFound
 
 SORTS = ("created_at", "title", "artist", "album", "genre", "year", "duration", "size", "bitrate")
@@ -201,12 +201,19 @@ def _first(
         return ask(along(walked), parameters)
     if (numbers := selection.few(connection, walked)) is not None:
         return ask(leg.format(LISTED), {**parameters, "numbers": numbers})
-    if (column := selection.narrow(connection, columns)) is not None:
-        return ask(along(column), parameters)
     if walked is None:
+        if (column := selection.narrow(connection, columns, NARROW, selection.bearable(walked))) is not None:
+            return ask(along(column), parameters)
         found = orjson.dumps(_grouped(connection, selection, order, position, count)).decode()
         return ask(f"SELECT number, {_columns(keys)} FROM {LISTED}", {"numbers": found})
-    with _patience(connection):
+    # Nobody knows how soon enough are met where a range has to do with the order, so that ever more is tried.
+    if selection.has_ranges_beside(walked):
+        with _patience(connection, _PATIENCE // 5):
+            return ask(along(walked), parameters)
+        column = selection.narrow(connection, columns, NARROW, selection.bearable(walked), only_ranges=True)
+        if column is not None:
+            return ask(along(column), parameters)
+    with _patience(connection, _PATIENCE):
         return ask(along(walked), parameters)
     if (column := selection.narrow(connection, columns, MANY, 2 * FEW)) is not None:
         return ask(along(column), parameters)
@@ -240,9 +247,9 @@ def _walked(selection: Selection, order: Sequence[Key]) -> str | None:
 
 
 @contextmanager
-def _patience(connection: sqlite3.Connection) -> Iterator[None]:
-    """Leave the block when what is asked inside takes too long."""
-    connection.set_progress_handler(lambda: True, _PATIENCE)
+def _patience(connection: sqlite3.Connection, instructions: int) -> Iterator[None]:
+    """Leave the block when what is asked inside takes longer."""
+    connection.set_progress_handler(lambda: True, max(1, instructions))
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -6,6 +6,7 @@ asked in: of many tracks that fulfil the conditions, fifty are soon met. What is
 its row.
 """
 
+import math
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Self
@@ -13,12 +14,15 @@ from typing import Any, Self
 from service.catalogue import search
 
 FEW = 1_500
-"""So many rows are looked up and sorted in the time in which fifty of as many among a million are met by walking."""
+"""So many rows are looked up and sorted in the time in which fifty of as many among a million are met by walking.
+
+It is more where many of those walked past are looked up in vain.
+"""
 
 MANY = 50_000
 """So many are looked up rather than all others walked past."""
 
-NARROW = 5_000
+NARROW = 15_000
 """So many entries of the index of one column are read before others are walked past."""
 
 Condition = tuple[str, str, Any]
@@ -36,13 +40,13 @@ LISTED = "json_each(:numbers) CROSS JOIN tracks ON number = value"
 """The tracks of these numbers, as SQL."""
 
 _SAMPLE = 64
+_VAIN_WORDS = (1, 1, 0.4, 0.15, 0.05)  # the part of all rows that has the bits of a word of so many letters
 _SIDES = {">": ">", ">=": ">", "<": "<", "<=": "<"}
 _NUMBERS = COVERED - {"track_id"}
 _SELECTIVE = ("title", "album", "duration", "size", "artist", "sort_year", "genre", "bitrate")  # mostly
 _COLUMNS = frozenset({*INDEXED, *search.TEXTS, *search.FACTS, "sha256"}) - {"has_cover"}
 _OWN = "user_id = :user AND is_trashed = :is_trashed"
 _BY_TEXT = "SELECT rowid AS hit FROM searched WHERE searched MATCH :{0}"
-_PASSING = f"SELECT count(*) FROM tracks INDEXED BY tracks_by_{{0}} WHERE {_OWN} AND {{1}}"
 _ENTRIES = f"SELECT count(*) FROM (SELECT 1 FROM tracks INDEXED BY tracks_by_{{0}} WHERE {_OWN} AND {{1}} LIMIT :limit)"
 _ANALYSING = f"SELECT number AS hit FROM tracks INDEXED BY tracks_analysing WHERE {_OWN} AND state = 'analysing'"
 _BY_SHA256 = "SELECT number AS hit FROM tracks INDEXED BY tracks_by_sha256 WHERE user_id = :user AND sha256 = :{0}"
@@ -131,14 +135,27 @@ class Selection:
         """Which of the fixed columns has the fewest tracks of one value, most likely."""
         return min(self.fixed, key=_SELECTIVE.index, default=None)
 
+    def bearable(self, walked: str | None) -> int:
+        """`FEW`, and what more there may be because tests without a look at the row tell less, or nothing is walked."""
+        vain = 1.0 if self._words or self._facts else 0.0
+        for word in self._words:
+            vain *= _VAIN_WORDS[min(len(word), 4)]
+        for name, _ in self._facts:
+            vain *= 0.0 if name == "year" else 0.3 if name in search.FACTS else 0.1
+        return int(FEW * math.sqrt(1 + 15 * vain)) * (1 if walked else 2)
+
+    def has_ranges_beside(self, walked: str) -> bool:
+        """Whether numbers of other columns than that are bounded."""
+        return any(column != walked for column, _ in self._bounds)
+
     def few(self, connection: sqlite3.Connection, walked: str | None = None, limit: int | None = None) -> str | None:
-        """At most `limit` numbers, else `FEW`, with those of all these tracks among them, as JSON.
+        """At most `limit` numbers, else some `FEW`, with those of all these tracks among them, as JSON.
 
         None where there are more, or where walking along `walked` seems to be faster.
         """
-        best, least = None, (FEW if limit is None else limit) + 1
+        best, least = None, (self.bearable(walked) if limit is None else limit) + 1
         sources = [*self._sources]
-        if "match" in self.parameters and (limit is not None or not self._seems_common(connection, walked)):
+        if "match" in self.parameters and (limit is not None or not self._seems_common(connection, walked, least)):
             sources.append(_BY_TEXT.format("guess" if limit is None else "match"))
         for source in sources:
             numbers, found = connection.execute(
@@ -149,8 +166,8 @@ class Selection:
                 best, least = numbers, found
         return best
 
-    def _seems_common(self, connection: sqlite3.Connection, walked: str | None) -> bool:
-        """Whether the first hits come as densely as if there were more than `FEW`: a guess at the faster way."""
+    def _seems_common(self, connection: sqlite3.Connection, walked: str | None, few: int) -> bool:
+        """Whether the first hits come as densely as if there were more than that: a guess at the faster way."""
         last, found = connection.execute(
             f"SELECT max(hit), count(*) FROM (SELECT hit FROM ({_BY_TEXT.format('guess')}) LIMIT {_SAMPLE})",
             self.parameters,
@@ -160,34 +177,45 @@ class Selection:
         if walked in self.fixed:  # only what has that value is walked past
             return True
         end = connection.execute("SELECT max(number) FROM tracks").fetchone()[0]
-        return bool(_SAMPLE * end > FEW * last)
+        return bool(_SAMPLE * end > few * last)
 
     def narrow(
-        self, connection: sqlite3.Connection, order: Sequence[str], entries: int | None = None, rows: int | None = None
+        self,
+        connection: sqlite3.Connection,
+        order: Sequence[str],
+        entries: int,
+        rows: int,
+        *,
+        only_ranges: bool = False,
     ) -> str | None:
         """The column whose index leaves the fewest tracks to be tested and sorted in that order.
 
-        None where those are more than `entries`, or rows to be looked up more than `rows`.
+        None where those are more than `entries`, or those of them to be looked up more than `rows`.
         """
-        best, entries, rows = None, NARROW if entries is None else entries, FEW if rows is None else rows
+        best = None
         looks = bool(self._tests) or not COVERED.issuperset(order)
-        for column in INDEXED:
+        if looks and len(self.conditions) == 1:
+            entries = min(entries, rows)
+        ranges = {column for column, _ in self._bounds}
+        for column in sorted(INDEXED, key=lambda column: column not in ranges):
             tests = self._tests_of(column)
-            if not tests or column == order[0]:
+            if not tests or column == order[0] or (only_ranges and column not in ranges):
                 continue
-            of_column, parameters = " AND ".join(tests), {**self.parameters, "limit": entries + 1}
-            [found] = connection.execute(_ENTRIES.format(column, of_column), parameters).fetchone()
+            found = self._entries(connection, column, tests, entries)
             if found > entries:
                 continue
             if looks and found > rows:
                 others = [*self._bits, *(test for each in _NUMBERS - {column} for test in self._tests_of(each))]
-                [passing] = connection.execute(
-                    _PASSING.format(column, " AND ".join([of_column, *others])), self.parameters
-                ).fetchone()
-                if passing > rows:
+                if self._entries(connection, column, [*tests, *others], rows) > rows:
                     continue
             best, entries = column, found
         return best
+
+    def _entries(self, connection: sqlite3.Connection, column: str, tests: list[str], limit: int) -> int:
+        """How many entries the index of a column has where these hold, at most one more than `limit`."""
+        sql = _ENTRIES.format(column, " AND ".join(tests))
+        found: int = connection.execute(sql, {**self.parameters, "limit": limit + 1}).fetchone()[0]
+        return found
 
     def tracks(self, connection: sqlite3.Connection) -> tuple[str, dict[str, Any]]:
         """What all of them can be selected from with `where`: SQL with the columns of ``tracks``, its parameters."""

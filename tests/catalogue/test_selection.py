@@ -136,7 +136,7 @@ def test_every_walk_is_that_of_a_plain_list(fresh, rows, conditions, sort, limit
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(selection, "FEW", few)
         patched.setattr(listing, "FEW", few)
-        patched.setattr(selection, "NARROW", narrow)
+        patched.setattr(listing, "NARROW", narrow)
         patched.setattr(listing, "MANY", many)
         patched.setattr(selection, "MANY", many)
         patched.setattr(listing, "_PATIENCE", patience)
@@ -176,7 +176,7 @@ def plans(connection, asked) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize("conditions", ASKED, ids=lambda asked: " ".join(part for each in asked for part in each[:2]))
 def test_no_filter_with_any_sort_reads_or_sorts_more_than_it_must(fresh, monkeypatch, conditions, few, narrow):
     monkeypatch.setattr(selection, "FEW", few)
-    monkeypatch.setattr(selection, "NARROW", narrow)
+    monkeypatch.setattr(listing, "NARROW", narrow)
     connection = fresh()
     for number in range(1, 4):
         add_track(connection, number, title="love n", genre="Jazz", year=2000, labels='{"mood":"calm"}')
