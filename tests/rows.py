@@ -4,7 +4,7 @@ import sqlite3
 from hashlib import sha256
 from typing import Any
 
-from service.catalogue import search, tracks, users
+from service.catalogue import jobs, search, tracks, users
 from service.catalogue.tracks import NewTrack
 
 
@@ -50,3 +50,8 @@ def add_track(connection: sqlite3.Connection, number: int, user_id: str = "u1", 
     search.refresh(connection)  # as every transaction of the service ends
     found: sqlite3.Row = connection.execute("SELECT * FROM tracks WHERE track_id = ?", (row["track_id"],)).fetchone()
     return found
+
+
+def take_job(connection, kind, **more):
+    """The one job that is next, or None."""
+    return next(iter(jobs.take(connection, kind, **more)), None)

@@ -25,6 +25,8 @@ Work = Callable[[sqlite3.Connection], Any]
 
 APPLICATION_ID = 0x79617272  # "yarr"
 MAX_GROUP = 64
+PATIENCE_S = 0.02
+"""How long a write that may wait is kept for one that may not, to be committed with it."""
 READERS = 2
 
 WRITER_PRAGMAS = """
@@ -179,6 +181,8 @@ class Database:
         self._readers = readers
         self._reads = [0] * len(readers)
         self._writes: deque[_Write] = deque()
+        self._patient: deque[_Write] = deque()
+        self._patience: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -202,10 +206,12 @@ class Database:
             raise
         return cls(writer, readers, checkpoint=checkpoint)
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, work: Callable[[sqlite3.Connection], T], *, may_wait: bool = False) -> T:
         """Run `work` on the writing connection and return its result once it is committed.
 
-        It may be run a second time, after everything was undone: it must change nothing but the database.
+        It may be run a second time, after everything was undone: it must change nothing but the database. With
+        `may_wait` nobody sits there and waits for it: it does not begin a transaction that others would have to wait
+        for, unless none comes for `PATIENCE_S`.
 
         Raises:
             StorageFailed: the transaction could not be committed, or the file failed.
@@ -214,24 +220,43 @@ class Database:
         if self._closed:
             raise StorageFailed("The database is closed.")
         entry = _Write(work, asyncio.get_running_loop().create_future())
-        self._writes.append(entry)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
+        if may_wait:
+            self._patient.append(entry)
+            self._wait()
+        else:
+            self._writes.append(entry)
+            self._begin()
         # A caller that is cancelled must not undo what others wait for, nor leave its own write half known.
         return cast(T, await asyncio.shield(entry.done))
 
+    def _wait(self) -> None:
+        if self._writing is None and self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._begin)
+
+    def _begin(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+
     async def _write_all(self) -> None:
         try:
-            while self._writes:
-                group = [self._writes.popleft() for _ in range(min(MAX_GROUP, len(self._writes)))]
+            while group := [
+                queue.popleft() for queue in (self._writes, self._patient) for _ in range(min(MAX_GROUP, len(queue)))
+            ]:
                 try:
                     results = await self._writer.run(write_together, [each.work for each in group])
                 except Exception as error:
                     results = [_failure(error, "The database could not commit.")] * len(group)
                 for each, result in zip(group, results, strict=True):
                     _settle(each.done, result)
+                if not self._writes:
+                    break
         finally:
             self._writing = None
+            if self._patient:
+                self._wait()
 
     async def read(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
         """All rows of one query, on the reading connection that has least to do.
@@ -274,7 +299,9 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        while self._writing is not None:
+        while self._writing is not None or self._patient:
+            self._begin()
+            assert self._writing is not None
             await asyncio.wait([self._writing])
         for reader in self._readers:
             await reader.close()

@@ -6,6 +6,9 @@ A job that is done has no row. One that failed for good keeps it, with the reaso
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
+
+import orjson
 
 from service.catalogue.database import Database
 
@@ -59,23 +62,35 @@ def queue_some(connection: sqlite3.Connection, *, after: str, limit: int, now: i
     return track_ids
 
 
-def take(connection: sqlite3.Connection, kind: str, *, now: int, newest: bool = False) -> Job | None:
-    """The job of that kind that is due for the longest time, or the shortest, which runs from now on."""
+def take(
+    connection: sqlite3.Connection, kind: str, *, now: int, newest: bool = False, limit: int = 1, most_bytes: int = 0
+) -> list[Job]:
+    """Jobs of that kind that are due for the longest time, or the shortest, which run from now on.
+
+    At most `limit`, and behind the first no more than make `most_bytes` of files together.
+    """
     order = "DESC" if newest else "ASC"
-    row = connection.execute(
+    rows = connection.execute(
         f"""
         SELECT job_id, kind, attempts + 1, track_id, user_id, key, size, duration
         FROM jobs INDEXED BY jobs_waiting JOIN tracks USING (track_id)
         WHERE jobs.state = 'waiting' AND kind = ? AND due_at <= ?
-        ORDER BY due_at {order}, job_id {order} LIMIT 1
+        ORDER BY due_at {order}, job_id {order} LIMIT ?
         """,
-        (kind, now),
-    ).fetchone()
-    if row is None:
-        return None
-    job = Job(*row)
-    connection.execute("UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE job_id = ?", (job.job_id,))
-    return job
+        (kind, now, limit),
+    ).fetchall()
+    jobs = [Job(*row) for row in rows]
+    sums = accumulate(job.size for job in jobs)
+    jobs = [job for number, (job, size) in enumerate(zip(jobs, sums, strict=True)) if number == 0 or size <= most_bytes]
+    if jobs:
+        connection.execute(
+            """
+            UPDATE jobs SET state = 'running', attempts = attempts + 1
+            WHERE job_id IN (SELECT value FROM json_each(?))
+            """,
+            (orjson.dumps([job.job_id for job in jobs]).decode(),),
+        )
+    return jobs
 
 
 def done(connection: sqlite3.Connection, job: Job) -> None:

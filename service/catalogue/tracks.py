@@ -24,6 +24,8 @@ WORDS = (*TEXTS, *NUMBERS)
 
 MAX_LABELS = 32
 
+_IS_OPEN = "EXISTS (SELECT 1 FROM jobs WHERE jobs.track_id = tracks.track_id AND jobs.state != 'failed')"
+
 Check = Callable[[sqlite3.Row], None]
 """Looks at a row before it is changed, and raises when it must not be."""
 
@@ -140,14 +142,14 @@ def change(
         values["labels"] = _packed(_labels(orjson.loads(row["labels"]), patch["labels"]))
     if all(row[name] == value for name, value in values.items()):
         return row
-    return _update(connection, track_id, values, now)
+    return _update(connection, row, values, now)
 
 
 def give_title(connection: sqlite3.Connection, track_id: str, title: str) -> sqlite3.Row:
     """Name a track, which stays as old as it is: the name belongs to its upload. Its row then."""
     row = get_row(connection, track_id)
     values = _words(row, {**orjson.loads(row["given"]), "title": title})
-    return _update(connection, track_id, values, row["updated_at"])
+    return _update(connection, row, values, row["updated_at"])
 
 
 def describe(connection: sqlite3.Connection, track_id: str, found: Description, *, now: int) -> sqlite3.Row | None:
@@ -170,7 +172,7 @@ def describe(connection: sqlite3.Connection, track_id: str, found: Description, 
         "audio_start": found.audio_start,
         "audio_end": found.audio_end,
     }
-    return _revise(connection, track_id, values, now)
+    return _update(connection, row, values, now, "revision")
 
 
 def give_cover(
@@ -188,21 +190,27 @@ def give_cover(
     if cover is not None:
         add_cover(connection, cover, now)
     digest = cover.digest if cover else None
-    return _update(connection, track_id, {"cover_given": digest, "cover": digest or row["cover_tagged"]}, now)
+    return _update(connection, row, {"cover_given": digest, "cover": digest or row["cover_tagged"]}, now)
 
 
-def hear(connection: sqlite3.Connection, track_id: str, sound_id: str | None, *, now: int) -> sqlite3.Row | None:
-    """Note which tracks it sounds like; None when it has gone."""
-    if find_row(connection, track_id) is None:
-        return None
-    return _revise(connection, track_id, {"sound_id": sound_id}, now)
+def hear(connection: sqlite3.Connection, track_id: str, sound_id: str | None, *, now: int) -> bool:
+    """Note which tracks it sounds like; whether it is still there."""
+    done = connection.execute(
+        "UPDATE tracks SET sound_id = ?, revision = revision + 1, updated_at = ? WHERE track_id = ?",
+        (sound_id, now, track_id),
+    )
+    return done.rowcount == 1
 
 
 def settle(connection: sqlite3.Connection, track_id: str, *, now: int) -> None:
     """The track is ready, if no job has still to look at it."""
-    row = find_row(connection, track_id)
-    if row is not None and row["state"] == "analysing" and _settled(connection, track_id) == "ready":
-        _revise(connection, track_id, {"state": "ready"}, now)
+    connection.execute(
+        f"""
+        UPDATE tracks SET state = 'ready', revision = revision + 1, updated_at = ?
+        WHERE track_id = ? AND state = 'analysing' AND NOT {_IS_OPEN}
+        """,
+        (now, track_id),
+    )
 
 
 def trash(connection: sqlite3.Connection, user_id: str, track_id: str, *, now: int, check: Check) -> sqlite3.Row:
@@ -216,7 +224,7 @@ def trash(connection: sqlite3.Connection, user_id: str, track_id: str, *, now: i
     if row["trashed_at"] is not None:
         return row
     items.hide(connection, track_id)
-    return _update(connection, track_id, {"state": "trashed", "trashed_at": now}, now)
+    return _update(connection, row, {"state": "trashed", "trashed_at": now}, now)
 
 
 def restore(connection: sqlite3.Connection, user_id: str, track_id: str, *, now: int, check: Check) -> sqlite3.Row:
@@ -231,7 +239,7 @@ def restore(connection: sqlite3.Connection, user_id: str, track_id: str, *, now:
     if row["trashed_at"] is None:
         raise Conflict("The track is not in the trash.")
     items.show(connection, track_id)
-    return _update(connection, track_id, {"state": _settled(connection, track_id), "trashed_at": None}, now)
+    return _update(connection, row, {"state": _settled(connection, track_id), "trashed_at": None}, now)
 
 
 def purge(connection: sqlite3.Connection, *, trashed_before: int, limit: int) -> int:
@@ -301,10 +309,8 @@ def _refuse_trashed(row: sqlite3.Row) -> None:
 
 
 def _settled(connection: sqlite3.Connection, track_id: str) -> str:
-    is_open = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM jobs WHERE track_id = ? AND state != 'failed')", (track_id,)
-    ).fetchone()[0]
-    return "analysing" if is_open else "ready"
+    row = connection.execute(f"SELECT {_IS_OPEN} FROM tracks WHERE track_id = ?", (track_id,)).fetchone()
+    return "analysing" if row[0] else "ready"
 
 
 def add_cover(connection: sqlite3.Connection, cover: Cover, now: int) -> None:
@@ -316,21 +322,18 @@ def add_cover(connection: sqlite3.Connection, cover: Cover, now: int) -> None:
 
 
 def _update(
-    connection: sqlite3.Connection, track_id: str, values: Mapping[str, Any], now: int, counter: str = "version"
+    connection: sqlite3.Connection, row: sqlite3.Row, values: Mapping[str, Any], now: int, counter: str = "version"
 ) -> sqlite3.Row:
+    values = {**values, **search.changed(row, values)}
     assignments = ", ".join(f"{name} = :{name}" for name in values)
-    row: sqlite3.Row = connection.execute(
+    updated: sqlite3.Row = connection.execute(
         f"""
         UPDATE tracks SET {assignments}, {counter} = {counter} + 1, updated_at = :updated_at
         WHERE track_id = :track_id RETURNING *
         """,
-        {**values, "updated_at": now, "track_id": track_id},
+        {**values, "updated_at": now, "track_id": row["track_id"]},
     ).fetchone()
-    return row
-
-
-def _revise(connection: sqlite3.Connection, track_id: str, values: Mapping[str, Any], now: int) -> sqlite3.Row:
-    return _update(connection, track_id, values, now, "revision")
+    return updated
 
 
 def _words(row: sqlite3.Row, given: dict[str, Any], tags: dict[str, Any] | None = None) -> dict[str, Any]:

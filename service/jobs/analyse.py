@@ -78,11 +78,10 @@ class Analyst:
         def note(connection: sqlite3.Connection) -> None:
             now = clock.now()
             if tracks.describe(connection, job.track_id, found, now=now) is not None:
-                jobs.queue(connection, "measure", [job.track_id], now=now)
+                jobs.queue(connection, "measure", [job.track_id], now=now)  # until that is done it is not settled
             jobs.done(connection, job)
-            tracks.settle(connection, job.track_id, now=now)
 
-        await self._database.write(note)
+        await self._database.write(note, may_wait=True)
 
     async def measure(self, job: Job, worker: Worker) -> None:
         """Decode the file, and see which of the user's tracks sound the same.
@@ -102,12 +101,12 @@ class Analyst:
 
         def note(connection: sqlite3.Connection) -> None:
             now = clock.now()
-            if tracks.hear(connection, job.track_id, sound_id, now=now) is not None:
+            if tracks.hear(connection, job.track_id, sound_id, now=now):
                 analyses.save(connection, job.track_id, analysis, now=now)
             jobs.done(connection, job)
             tracks.settle(connection, job.track_id, now=now)
 
-        await self._database.write(note)
+        await self._database.write(note, may_wait=True)
 
     async def _recognise(self, job: Job, fingerprint: bytes) -> str:
         """The sound id of the most similar of the user's other tracks, or a new one."""
@@ -137,7 +136,7 @@ class Analyst:
 
     async def _keep(self, cover: Cover, images: dict[int, bytes]) -> Cover:
         """First the row, then the files: should no track come to show the picture, the sweep knows of it."""
-        await self._database.write(partial(tracks.add_cover, cover=cover, now=clock.now()))
+        await self._database.write(partial(tracks.add_cover, cover=cover, now=clock.now()), may_wait=True)
         await asyncio.to_thread(partial(self._covers.put, cover.digest, images))
         return cover
 

@@ -35,6 +35,18 @@ POLL_S = 5.0
 IDLE_S = 20.0
 """After so long without a job the process of a lane ends, and its memory is free."""
 
+BATCH = 16
+BATCH_BYTES = 32 << 20
+"""So much is taken from the queue at once: one transaction for many small files, and not much for who comes next."""
+
+PLACES = 4
+"""Of a batch so many are on their way: one is looked at, what was found of others is being committed."""
+
+BUSY = 0.5
+"""Of one core: when this process uses more, uploads or downloads have much to do."""
+LULL_S = 0.1
+LULL_PATIENCE_S = 5.0
+
 DRAIN_S = 5.0
 RETRY_AFTER_S = 5
 FAILURE_PAUSE_S = 5.0
@@ -95,8 +107,7 @@ class Runner:
             try:
                 while (due_at := await jobs.next_due_at(self._database, kind)) is not None:
                     await asyncio.sleep(max(0.0, (due_at - clock.now()) / clock.SECOND))
-                    if (job := await self._take(kind)) is not None:
-                        await self._do(job, worker)
+                    await self._do_all(await self._take(kind), worker)
             finally:
                 await worker.close()
 
@@ -157,11 +168,12 @@ class Runner:
             while not self._is_stopping:
                 try:
                     await self._put_unsettled_back()
-                    job = await self._take(kind)
-                    if job is None:
-                        await self._rest(kind, worker)
+                    if kind == "measure":
+                        await self._lull()
+                    if batch := await self._take(kind):
+                        await self._do_all(batch, worker)
                     else:
-                        await self._do(job, worker)
+                        await self._rest(kind, worker)
                 except StorageFailed as error:
                     logger.error("jobs have to wait: %s", error)
                     await asyncio.sleep(FAILURE_PAUSE_S)
@@ -171,15 +183,25 @@ class Runner:
         finally:
             await worker.close()
 
-    async def _take(self, kind: str) -> Job | None:
+    async def _lull(self) -> None:
+        """Wait until the service is less busy, for a while: nobody waits for what is measured."""
+        ends_at = time.monotonic() + LULL_PATIENCE_S
+        is_busy = True
+        while is_busy and not self._is_stopping and time.monotonic() < ends_at:
+            began, cpu_s = time.monotonic(), time.process_time()
+            await asyncio.sleep(LULL_S)
+            is_busy = time.process_time() - cpu_s > BUSY * (time.monotonic() - began)
+
+    async def _take(self, kind: str) -> list[Job]:
         now = clock.now()
         due_at = await jobs.next_due_at(self._database, kind)
         if due_at is None or due_at > now:
-            return None
+            return []
         # The oldest and the newest by turns: an upload of now does not wait behind a catalogue that is analysed anew.
         is_newest = self._is_newest_next[kind]
         self._is_newest_next[kind] = not is_newest
-        return await self._database.write(partial(jobs.take, kind=kind, now=now, newest=is_newest))
+        take = partial(jobs.take, kind=kind, now=now, newest=is_newest, limit=BATCH, most_bytes=BATCH_BYTES)
+        return await self._database.write(take, may_wait=True)
 
     async def _put_unsettled_back(self) -> None:
         while self._unsettled:
@@ -202,16 +224,32 @@ class Runner:
             if rested >= IDLE_S:
                 await worker.close()
 
-    async def _do(self, job: Job, worker: Worker) -> None:
-        began = time.monotonic()
+    async def _do_all(self, batch: list[Job], worker: Worker) -> None:
+        """The worker looks at one after the other; what it found is committed while it goes on."""
+        places = asyncio.Semaphore(PLACES)
+        ends = await asyncio.gather(*(self._do(job, worker, places) for job in batch), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _do(self, job: Job, worker: Worker, places: asyncio.Semaphore) -> None:
         try:
-            outcome = await self._attempt(job, worker)
+            async with places:
+                if self._is_stopping:
+                    await self._database.write(partial(jobs.put_back, job=job))
+                    return
+                await self._do_now(job, worker)
         except asyncio.CancelledError:
             await asyncio.shield(self._database.write(partial(jobs.put_back, job=job)))
             raise
         except Exception:
             self._unsettled.append(job)
             raise
+
+    async def _do_now(self, job: Job, worker: Worker) -> None:
+        began = time.monotonic()
+        try:
+            outcome = await self._attempt(job, worker)
         finally:
             self._changed(job.user_id, job.track_id)
         self._metrics.note_job(job.kind, outcome, time.monotonic() - began)

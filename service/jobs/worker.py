@@ -54,11 +54,12 @@ class Answer:
 
 
 class Worker:
-    """One process, started when it is needed. Not for two tasks at once."""
+    """One process, started when it is needed. It does one task after the other, whoever asks."""
 
     def __init__(self) -> None:
         self._process: Process | None = None
         self._tasks = 0
+        self._turn = asyncio.Lock()
 
     @property
     def process_id(self) -> int | None:
@@ -74,6 +75,10 @@ class Worker:
             TooSlow: it took longer.
             Died: the process ended without an answer, or cannot be started.
         """
+        async with self._turn:
+            return await self._ask(task, path, limits, data)
+
+    async def _ask(self, task: str, path: Path | None, limits: Limits, data: bytes) -> Answer:
         process = await self._start()
         line = orjson.dumps({"task": task, "path": str(path), "cpu_s": limits.cpu_s, "size": len(data)})
         try:

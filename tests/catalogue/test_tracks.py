@@ -6,7 +6,7 @@ import pytest
 from service.catalogue import jobs, tracks, uploads
 from service.catalogue.tracks import Cover, Description
 from service.errors import Conflict, Invalid, NotFound, PreconditionFailed
-from tests.rows import add_track
+from tests.rows import add_track, take_job
 
 pytestmark = pytest.mark.usefixtures("users")
 
@@ -121,7 +121,7 @@ async def test_a_track_is_ready_when_no_job_has_to_look_at_it(write):
 
     await write(jobs.queue, "describe", [track_id], now=0)
     assert await settled() == "analysing"
-    job = await write(jobs.take, "describe", now=5)
+    job = await write(take_job, "describe", now=5)
     assert await settled() == "analysing"
     await write(jobs.fail, job, problem="no")
     assert await settled() == "ready"

@@ -18,6 +18,7 @@ from service.jobs.runner import Runner
 from service.jobs.worker import Answer, Died, Limits, OverLimit, Unreadable, Worker
 from service.metrics import Metrics
 from service.storage.covers import LocalCovers
+from tests.rows import take_job
 
 SECONDS = 20
 
@@ -153,7 +154,7 @@ async def test_a_missing_blob_is_no_reason_to_try_again(place, running, track, s
 
 async def test_jobs_a_crash_left_running_run_again(place, running, track, song):
     row = await place.upload(song)
-    assert await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    assert await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
     async with running():
         await until(lambda: track(row["track_id"])["state"] == "ready")
 
@@ -268,7 +269,7 @@ async def test_a_full_disk_is_waited_for_and_counts_as_no_attempt(place, running
 async def test_a_track_that_ends_the_service_each_time_is_let_go(place, running, track, song):
     row = await place.upload(song)
     for _ in range(jobs.MAX_ATTEMPTS):
-        assert await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+        assert await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
         await place.database.write(jobs.put_all_back)
     async with running():
         await until(lambda: track(row["track_id"])["metadata"] == "unavailable")
@@ -277,7 +278,7 @@ async def test_a_track_that_ends_the_service_each_time_is_let_go(place, running,
 
 async def test_the_command_does_also_what_a_crash_has_left(place, covers, track, song):
     row = await place.upload(song)
-    await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
     await Runner(place.database, Analyst(place.database, place.blobs, covers), Metrics(), processes=1).run_all()
     assert track(row["track_id"])["state"] == "ready"
 
@@ -345,7 +346,7 @@ MEASURED = {"sample_rate": 44100, "samples_per_point": 2048, "duration": 1.0}
 )
 async def test_an_answer_about_a_cover_is_not_believed(place, covers, song, about):
     await place.upload(song)
-    job = await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    job = await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
     worker = Answering(describe=Answer({"tags": {}, "cover": {**ABOUT, **about}}, [JPEG] * 5))
     before = sorted(place.directory.rglob("*.jpg"))
     with pytest.raises(Died, match="nonsense"):
@@ -357,7 +358,7 @@ async def test_an_answer_about_a_cover_is_not_believed(place, covers, song, abou
 @pytest.mark.parametrize("tags", [[], {"year": 1 << 70}, {"title": 7}, {"title": "\0" * 600_000}])
 async def test_an_answer_about_tags_is_not_believed(place, covers, song, tags):
     await place.upload(song)
-    job = await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    job = await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
     worker = Answering(describe=Answer({"tags": tags, "cover": None}, []))
     with pytest.raises(Died, match="nonsense"):
         await Analyst(place.database, place.blobs, covers).describe(job, worker)
@@ -375,7 +376,7 @@ async def test_an_answer_about_tags_is_not_believed(place, covers, song, tags):
 )
 async def test_an_answer_about_sound_is_not_believed(place, covers, song, result, pieces):
     await place.upload(song)
-    job = await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+    job = await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
     with pytest.raises(Died, match="nonsense"):
         await Analyst(place.database, place.blobs, covers).measure(job, Answering(measure=Answer(result, pieces)))
 
@@ -399,7 +400,7 @@ async def test_copies_that_are_decoded_at_once_know_of_each_other(place, covers,
     for number in range(3):
         await place.upload(content_of("cbr128") + bytes([number]) * number)
     found = [
-        await place.database.write(lambda connection: jobs.take(connection, "describe", now=clock.now()))
+        await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
         for _ in range(3)
     ]
     analyst = Analyst(place.database, place.blobs, covers)
