@@ -1,6 +1,7 @@
 """How many tracks there are of each artist, album, genre and year.
 
-Of all tracks of a user triggers keep count, in ``facets``. With conditions they are counted when asked for.
+Of all tracks of a user triggers keep count, in ``facets``. With conditions they are counted when asked for. Where they
+are most of all, the others are counted and subtracted.
 """
 
 import sqlite3
@@ -40,6 +41,8 @@ def _count(
         check_same(connection, selection)
         if not conditions:
             return {name: _kept(connection, user_id, name, limit) for name in names}
+        if (numbers := selection.others(connection, _SOME)) is not None:
+            return _of_most(connection, user_id, numbers, names, limit)
         if (numbers := selection.few(connection, limit=_SOME)) is not None:
             return _of_some(connection, selection, numbers, names, limit)
         return {name: _of_many(connection, selection, name, limit) for name in names}
@@ -64,6 +67,31 @@ def _of_some(
         {**selection.parameters, "numbers": numbers, "limit": limit},
     ).fetchone()
     return {name: orjson.Fragment(values) for name, values in zip(names, row, strict=True)}
+
+
+def _of_most(
+    connection: sqlite3.Connection, user_id: str, others: str, names: tuple[str, ...], limit: int
+) -> dict[str, orjson.Fragment]:
+    columns = ", ".join(column_of(name) for name in names)
+    lists = ", ".join(f"({_LISTED.format(_without(name))})" for name in names)
+    row = connection.execute(
+        f"WITH hits AS MATERIALIZED (SELECT {columns} FROM {LISTED}) SELECT {lists}",
+        {"user": user_id, "numbers": others, "limit": limit},
+    ).fetchone()
+    return {name: orjson.Fragment(values) for name, values in zip(names, row, strict=True)}
+
+
+def _without(name: str) -> str:
+    column = column_of(name)
+    return f"""
+        WITH others AS MATERIALIZED (
+            SELECT {column} AS value, count(*) AS tracks FROM hits WHERE {_KNOWN[name]} GROUP BY {column}
+        )
+        SELECT facets.value, facets.tracks - ifnull(others.tracks, 0) AS tracks
+        FROM facets LEFT JOIN others ON others.value = facets.value
+        WHERE user_id = :user AND name = '{name}' AND facets.tracks > ifnull(others.tracks, 0)
+        ORDER BY 2 DESC, 1 LIMIT :limit
+    """
 
 
 def _of_many(connection: sqlite3.Connection, selection: Selection, name: str, limit: int) -> orjson.Fragment:

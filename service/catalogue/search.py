@@ -145,6 +145,11 @@ def match(owner: str, words: Iterable[str], facts: Iterable[tuple[str, Any]]) ->
     return " AND ".join([*marks, *(f'"{owner}{word}"*' for word in words)])
 
 
+def unlike(owner: str, query: str) -> str:
+    """The full-text query of the tracks with that owner's mark that another does not find."""
+    return f'"{owner}" NOT ({query})'
+
+
 def shortened(words: Iterable[str]) -> list[str]:
     """Beginnings of words that the index has: of longer ones it gathers all tracks before it gives the first."""
     return [word[:_LONGEST] for word in words]

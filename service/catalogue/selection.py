@@ -166,18 +166,33 @@ class Selection:
                 best, least = numbers, found
         return best
 
+    def others(self, connection: sqlite3.Connection, limit: int) -> str | None:
+        """The numbers of all tracks that these are not, as JSON; None where they are many, or the index cannot tell."""
+        if not self.by_text or self.parameters["is_trashed"] or self._last_of_sample(connection) > 2 * _SAMPLE:
+            return None
+        numbers, found = connection.execute(
+            f"SELECT json_group_array(hit), count(*) FROM ({_BY_TEXT.format('others')} LIMIT :limit + 1)",
+            {**self.parameters, "limit": limit},
+        ).fetchone()
+        return numbers if found <= limit else None
+
     def _seems_common(self, connection: sqlite3.Connection, walked: str | None, few: int) -> bool:
         """Whether the first hits come as densely as if there were more than that: a guess at the faster way."""
-        last, found = connection.execute(
-            f"SELECT max(hit), count(*) FROM (SELECT hit FROM ({_BY_TEXT.format('guess')}) LIMIT {_SAMPLE})",
-            self.parameters,
-        ).fetchone()
-        if found < _SAMPLE:
+        last = self._last_of_sample(connection)
+        if last == math.inf:
             return False
         if walked in self.fixed:  # only what has that value is walked past
             return True
         end = connection.execute("SELECT max(number) FROM tracks").fetchone()[0]
         return bool(_SAMPLE * end > few * last)
+
+    def _last_of_sample(self, connection: sqlite3.Connection) -> float:
+        """The number of the last of the first few that the full-text index has."""
+        last, found = connection.execute(
+            f"SELECT max(hit), count(*) FROM (SELECT hit FROM ({_BY_TEXT.format('guess')}) LIMIT {_SAMPLE})",
+            self.parameters,
+        ).fetchone()
+        return last if found == _SAMPLE else math.inf
 
     def narrow(
         self,
@@ -299,6 +314,7 @@ class Selection:
         if self._words or self._facts:
             owner = search.owner_mark(self.user_id, is_trashed=is_trashed)
             self.parameters["match"] = search.match(owner, self._words, self._facts)
+            self.parameters["others"] = search.unlike(owner, self.parameters["match"])
             self.parameters["guess"] = search.match(owner, search.shortened(self._words), self._facts)
 
     def _add_bits(self) -> list[str]:
