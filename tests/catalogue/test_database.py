@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from service.catalogue import database as database_module
 from service.catalogue.database import MAX_GROUP, Database, write_together
 from service.errors import DatabaseFull, NotFound, StorageFailed
 
@@ -182,3 +183,59 @@ def test_a_transaction_that_cannot_begin_writes_nothing(path):
     with pytest.raises(sqlite3.OperationalError):
         write_together(connection, [lambda connection: connection.execute("CREATE TABLE x (y)")])
     connection.close()
+
+
+async def test_who_fails_before_it_writes_costs_the_others_nothing(numbers):
+    calls = []
+
+    def counted(number):
+        def work(connection):
+            calls.append(number)
+            return insert(number)(connection)
+
+        return work
+
+    def looks_and_fails(connection):
+        connection.execute("SELECT count(*) FROM numbers").fetchone()
+        raise NotFound("nothing there")
+
+    outcomes = await asyncio.gather(
+        *(numbers.write(work) for work in (counted(1), looks_and_fails, counted(2))), return_exceptions=True
+    )
+    assert [type(each) for each in outcomes] == [int, NotFound, int]
+    assert calls == [1, 2]
+    assert await all_numbers(numbers) == [1, 2]
+
+
+async def test_a_work_that_ends_the_transaction_cannot_make_others_commit_alone(path):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("CREATE TABLE numbers (n INTEGER)")
+    with pytest.raises(sqlite3.OperationalError):
+        write_together(connection, [insert(1), lambda each: each.execute("ROLLBACK"), insert(2)])
+    assert connection.execute("SELECT count(*) FROM numbers").fetchone()[0] == 0
+    connection.close()
+
+
+async def test_a_write_that_may_wait_is_committed_with_the_next_one(numbers, monkeypatch):
+    monkeypatch.setattr(database_module, "PATIENCE_S", 3600)
+    patient = asyncio.create_task(numbers.write(insert(1), may_wait=True))
+    await asyncio.sleep(0.05)
+    assert await all_numbers(numbers) == []
+    await numbers.write(insert(2))
+    assert await patient == 1
+    assert await all_numbers(numbers) == [1, 2]
+
+
+async def test_a_write_that_may_wait_does_not_wait_for_ever(numbers):
+    assert await asyncio.wait_for(numbers.write(insert(1), may_wait=True), 5) == 1
+    assert await asyncio.gather(*(numbers.write(insert(each), may_wait=True) for each in (2, 3, 4))) == [2, 3, 4]
+
+
+async def test_a_write_that_may_wait_is_not_lost_when_the_database_is_closed(path, monkeypatch):
+    monkeypatch.setattr(database_module, "PATIENCE_S", 3600)
+    database = await Database.open(path)
+    await database.write(lambda connection: connection.execute("CREATE TABLE numbers (n INTEGER)"))
+    patient = asyncio.create_task(database.write(insert(1), may_wait=True))
+    await asyncio.sleep(0)
+    await database.close()
+    assert await patient == 1

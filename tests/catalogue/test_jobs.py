@@ -94,3 +94,13 @@ async def test_all_tracks_are_queued_in_steps(write, database, tracks):
     assert await write(jobs.queue_some, after=tracks[1], limit=2, now=0) == tracks[2:]
     assert await write(jobs.queue_some, after=tracks[2], limit=2, now=0) == []
     assert await jobs.counts(database) == {("describe", "waiting"): 3}
+
+
+async def test_many_are_taken_together_until_their_files_are_many_bytes(write, tracks):
+    await write(jobs.queue, "describe", tracks, now=1)
+    taken = await write(jobs.take, "describe", now=9, limit=2, most_bytes=1 << 40)
+    assert [job.track_id for job in taken] == tracks[:2]
+    for job in taken:
+        await write(jobs.put_back, job)
+    assert len(await write(jobs.take, "describe", now=9, limit=9, most_bytes=taken[0].size + taken[1].size)) == 2
+    assert len(await write(jobs.take, "describe", now=9, most_bytes=0)) == 1, "the first is never too large"

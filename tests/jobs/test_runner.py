@@ -420,3 +420,30 @@ def with_places(runner, count):
     if count:
         with runner.place_for_picture():
             with_places(runner, count - 1)
+
+
+async def test_what_a_stop_leaves_of_a_batch_is_put_back_untried(place, running, covers, content_of, monkeypatch):
+    began = asyncio.Event()
+
+    class Slow(Analyst):
+        async def describe(self, job, worker):
+            began.set()
+            await asyncio.sleep(0.2)
+            await super().describe(job, worker)
+
+    for number in range(8):
+        await place.upload(content_of("cbr128") + bytes(number))
+    async with running(Slow(place.database, place.blobs, covers)):
+        await asyncio.wait_for(began.wait(), SECONDS)
+    waiting = [row["attempts"] for row in place.rows("jobs") if row["kind"] == "describe"]
+    assert waiting == [0] * (8 - runner_module.PLACES)
+
+
+async def test_measuring_waits_while_the_service_is_busy_but_not_for_ever(place, running, track, song, monkeypatch):
+    row = await place.upload(song)
+    monkeypatch.setattr(runner_module, "BUSY", -1.0)  # then it always is
+    monkeypatch.setattr(runner_module, "LULL_PATIENCE_S", 1.5)
+    async with running():
+        await until(lambda: track(row["track_id"])["metadata"] == "available")
+        assert track(row["track_id"])["state"] == "analysing"
+        await until(lambda: track(row["track_id"])["state"] == "ready")
