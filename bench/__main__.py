@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from bench import (
     analyse,
+    beside,
     content,
     downloads,
     listing,
@@ -45,6 +46,7 @@ def main() -> int:
         *memory.rows(run),
         *parts.rows(run),
         *analyse.rows(run),
+        *beside.rows(run),
         *same.rows(run),
     ]
     if arguments.list:

@@ -85,12 +85,12 @@ class Ours(Server):
 
     def max_lag_s(self) -> float | None:
         """The longest the event loop was blocked since the start, when the service tells."""
+        return self.metric("yarrr_event_loop_lag_seconds")
+
+    def metric(self, name: str) -> float | None:
+        """The largest value of all lines of that name, when the service tells."""
         status, answer = self.get("/metrics", self.identity)
         if status != http.client.OK:
             return None
-        lags = [
-            float(line.rpartition(" ")[2])
-            for line in answer.decode().splitlines()
-            if line.startswith("yarrr_event_loop_lag_seconds")
-        ]
-        return max(lags, default=None)
+        lines = (line for line in answer.decode().splitlines() if line.startswith(name))
+        return max((float(line.rpartition(" ")[2]) for line in lines), default=None)
