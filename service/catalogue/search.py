@@ -53,6 +53,21 @@ _PREFIXES = (2, 3, 4)
 _BATCH = 2000
 _KNOWN_LETTERS = 4096
 
+_BITS = {
+    fact: bit
+    for bit, fact in enumerate(
+        (name, value)
+        for name, values in {
+            "mode": ("cbr", "vbr", "abr"),
+            "channels": (1, 2),
+            "sample_rate": (44_100, 48_000),
+            "metadata": ("available", "pending", "unavailable"),
+            "has_cover": (0, 1),
+        }.items()
+        for value in values
+    )
+}
+
 # Letters that have no decomposition although people leave their strokes out.
 _STROKES = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "\u0131": "i"}
@@ -124,13 +139,17 @@ def word_bits(words: Iterable[str]) -> int:
 def mark_bits(facts: Iterable[tuple[str, Any]]) -> int:
     """The Bloom filter of what is equal: one bit of the lower 16 for each of `FACTS`, else three of the upper 48.
 
-    Nothing for an empty text, which would be told by every second row, nor for the year, which the indexes have.
+    What a third of all tracks may have is told by a bit of its own. Nothing for an empty text, which would be told by
+    every second row, nor for the year, which the indexes have.
     """
     bits = 0
     for name, value in facts:
+        if (bit := _BITS.get((name, value))) is not None:
+            bits |= 1 << bit
+            continue
         digest = crc32(_fact(name, value).encode("utf-8", "surrogatepass"))
         if name in FACTS:
-            bits |= 1 << (digest & 15) if name != "year" else 0
+            bits |= 1 << len(_BITS) + digest % (16 - len(_BITS)) if name != "year" else 0
         elif value != "":
             bits |= 1 << (16 + digest % 48) | 1 << (16 + digest // 48 % 48) | 1 << (16 + digest // 2304 % 48)
     return _signed(bits)

@@ -50,6 +50,20 @@ def test_the_bits_of_a_beginning_are_bits_of_the_word(words):
             assert search.word_bits(words) & beginning == beginning
 
 
+def test_bits_tell_apart_what_a_third_of_all_tracks_may_have():
+    for name, values in {
+        "mode": ["cbr", "vbr", "abr"],
+        "channels": [1, 2],
+        "sample_rate": [44_100, 48_000, 22_050],
+        "metadata": ["available", "pending", "unavailable"],
+        "has_cover": [0, 1],
+    }.items():
+        bits = [search.mark_bits([(name, value)]) for value in values]
+        assert [each.bit_count() for each in bits] == [1] * len(values)
+        assert all(0 < each < 1 << 16 for each in bits)
+        assert len({*bits}) == len(values)
+
+
 def found(connection, text, user_id="u1", **conditions):
     asked = (("words", "=", tuple(search.fold(text))), *((name, "=", value) for name, value in conditions.items()))
     return [int(each) for each in ids(_read(connection, Listing(user_id, asked, sort=(("created_at", False),))))]
@@ -104,7 +118,9 @@ def test_no_term_is_of_two_users_or_of_the_trash_too(fresh):
     connection.execute("CREATE VIRTUAL TABLE terms USING fts5vocab('searched', 'row')")
     counts = connection.execute("SELECT term, doc FROM terms").fetchall()
     assert {row["doc"] for row in counts} == {1}
-    assert len(counts) == 3 * len(set(connection.execute("SELECT words || ' ' || marks FROM tracks").fetchone()[0].split()))
+    assert len(counts) == 3 * len(
+        set(connection.execute("SELECT words || ' ' || marks FROM tracks").fetchone()[0].split())
+    )
 
 
 def test_marks_are_too_short_for_the_index_of_beginnings(fresh):
