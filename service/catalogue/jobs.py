@@ -67,7 +67,8 @@ def take(
 ) -> list[Job]:
     """Jobs of that kind that are due for the longest time, or the shortest, which run from now on.
 
-    At most `limit`, and behind the first no more than make `most_bytes` of files together.
+    At most `limit`, and behind the first no more than make `most_bytes` of files together. One that was tried before
+    is taken alone: should the process die again, no other is thought to be the reason.
     """
     order = "DESC" if newest else "ASC"
     rows = connection.execute(
@@ -79,7 +80,8 @@ def take(
         """,
         (kind, now, limit),
     ).fetchall()
-    jobs = [Job(*row) for row in rows]
+    found = [Job(*row) for row in rows]
+    jobs = found[:1] if found and found[0].attempts > 1 else [job for job in found if job.attempts == 1]
     sums = accumulate(job.size for job in jobs)
     jobs = [job for number, (job, size) in enumerate(zip(jobs, sums, strict=True)) if number == 0 or size <= most_bytes]
     if jobs:

@@ -104,3 +104,15 @@ async def test_many_are_taken_together_until_their_files_are_many_bytes(write, t
         await write(jobs.put_back, job)
     assert len(await write(jobs.take, "describe", now=9, limit=9, most_bytes=taken[0].size + taken[1].size)) == 2
     assert len(await write(jobs.take, "describe", now=9, most_bytes=0)) == 1, "the first is never too large"
+
+
+async def test_what_was_tried_before_is_taken_alone(write, tracks):
+    await write(jobs.queue, "describe", tracks, now=1)
+    assert len(await write(jobs.take, "describe", now=9, limit=2, most_bytes=1 << 40)) == 2
+    await write(jobs.put_all_back)
+    taken = [await write(jobs.take, "describe", now=9, limit=9, most_bytes=1 << 40) for _ in range(3)]
+    assert [[(job.track_id, job.attempts) for job in each] for each in taken] == [
+        [(tracks[0], 2)],
+        [(tracks[1], 2)],
+        [(tracks[2], 1)],
+    ]
