@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.tools import as_json, show, work
+from service.cli.tools import as_json, open_alone, show, work
 
 if TYPE_CHECKING:
     from service.catalogue.database import Database
@@ -54,13 +54,13 @@ def analyse(track_ids: tuple[str, ...], is_all: bool) -> None:
             return len(track_ids)
 
         count = await (queue_all() if is_all else database.write(write))
-        return count, await _analyse_here(database, settings)
+        return count, await _analyse_here(settings)
 
     count, is_done = work(queue)
     click.echo(f"{'Analysed' if is_done else 'Queued'} {count} tracks.")
 
 
-async def _analyse_here(database: "Database", settings: "Settings") -> bool:
+async def _analyse_here(settings: "Settings") -> bool:
     """Do the jobs unless a service runs that does them."""
     from service.jobs.analyse import Analyst
     from service.jobs.runner import Runner
@@ -71,9 +71,13 @@ async def _analyse_here(database: "Database", settings: "Settings") -> bool:
 
     try:
         with locked(settings):
-            blobs = LocalBlobs(settings.data_dir / "blobs", durable=False)
-            analyst = Analyst(database, blobs, LocalCovers(settings.data_dir / "covers"))
-            await Runner(database, analyst, Metrics(), processes=1).run_all()
+            database = await open_alone(settings)  # nobody else folds its log meanwhile
+            try:
+                blobs = LocalBlobs(settings.data_dir / "blobs", durable=False)
+                analyst = Analyst(database, blobs, LocalCovers(settings.data_dir / "covers"))
+                await Runner(database, analyst, Metrics(), processes=1).run_all()
+            finally:
+                await database.close()
     except AlreadyRunning:
         return False
     return True

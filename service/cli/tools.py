@@ -72,6 +72,13 @@ async def open_catalogue(settings: "Settings", *, create: bool) -> AsyncIterator
         await database.close()
 
 
+async def open_alone(settings: "Settings") -> "Database":
+    """The catalogue, for who holds the data directory."""
+    from service.catalogue.database import Database
+
+    return await Database.open(settings.data_dir / "catalogue.db", durable=settings.durability == "full")
+
+
 def migrate_locked(settings: "Settings") -> None:
     from service.catalogue import migrations
     from service.server import locked

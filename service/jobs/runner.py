@@ -8,6 +8,7 @@ import errno
 import logging
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -56,6 +57,7 @@ NO_ROOM_PAUSE_S = 30
 """Until a disk that was full is tried again; that says nothing about the file, and counts as no attempt."""
 
 MAX_PICTURES = 6
+MAX_PICTURES_PER_USER = 3
 """How many pictures are taken in and wait to be rendered; each is in memory until then."""
 
 
@@ -85,7 +87,7 @@ class Runner:
         self._is_stopping = False
         self._renderer = Worker()
         self._rendering = asyncio.Lock()
-        self._pictures = 0
+        self._pictures: Counter[str] = Counter()  # of whom
         self._unsettled: list[Job] = []  # the database failed before it could be told how they ended
         self._is_newest_next = dict.fromkeys(jobs.KINDS, True)
 
@@ -131,19 +133,20 @@ class Runner:
                 self._metrics.queued_jobs.labels(kind, state).set(counts.get((kind, state), 0))
 
     @contextmanager
-    def place_for_picture(self) -> Iterator[None]:
-        """Hold it from before a picture is read until it has been rendered.
+    def place_for_picture(self, user_id: str) -> Iterator[None]:
+        """Hold it from before a picture of the user is read until it has been rendered.
 
         Raises:
             Overloaded: as many as may are there already.
         """
-        if self._pictures >= MAX_PICTURES:
+        if self._pictures.total() >= MAX_PICTURES or self._pictures[user_id] >= MAX_PICTURES_PER_USER:
             raise Overloaded("Many pictures are being looked at.", retry_after=RETRY_AFTER_S)
-        self._pictures += 1
+        self._pictures[user_id] += 1
         try:
             yield
         finally:
-            self._pictures -= 1
+            self._pictures[user_id] -= 1
+            self._pictures += Counter()  # forgets who has none
 
     async def render(self, picture: bytes, commit: Callable[[Cover], Awaitable[T]]) -> T:
         """Render a picture and `commit` it to a track; what that returns.

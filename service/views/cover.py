@@ -60,7 +60,7 @@ class Cover(web.View):
         track_id = self.request.match_info["track_id"]
         await tracks.get_track(self.request.app[DATABASE], identity.user_id, track_id)  # before 10 MiB are read
         jobs = self.request.app[JOBS]
-        with jobs.place_for_picture():
+        with jobs.place_for_picture(identity.user_id):
             picture = await load_bytes(self.request, MAX_PICTURE_BYTES, types=PICTURES)
             row = await jobs.render(picture, partial(self._give, identity.user_id, track_id))
         return json_response(dump_track(row), headers={**CACHE, "ETag": track_etag(row)})

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 import signal
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import orjson
 import pytest
@@ -411,15 +411,20 @@ async def test_copies_that_are_decoded_at_once_know_of_each_other(place, covers,
 
 async def test_few_pictures_are_in_memory_at_once(place, covers):
     runner = Runner(place.database, Analyst(place.database, place.blobs, covers), Metrics(), processes=0)
-    with pytest.raises(Overloaded):
-        with_places(runner, runner_module.MAX_PICTURES + 1)
-    with_places(runner, runner_module.MAX_PICTURES)
+    most, most_of_one = runner_module.MAX_PICTURES, runner_module.MAX_PICTURES_PER_USER
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            with_places(runner, map(str, range(most + 1)))
+        with_places(runner, map(str, range(most)))
+        with pytest.raises(Overloaded):
+            with_places(runner, ["one"] * (most_of_one + 1))
+        with_places(runner, ["one"] * most_of_one + ["other"] * (most - most_of_one))
 
 
-def with_places(runner, count):
-    if count:
-        with runner.place_for_picture():
-            with_places(runner, count - 1)
+def with_places(runner, users):
+    with ExitStack() as stack:
+        for user_id in users:
+            stack.enter_context(runner.place_for_picture(user_id))
 
 
 async def test_what_a_stop_leaves_of_a_batch_is_put_back_untried(place, running, covers, content_of, monkeypatch):

@@ -134,8 +134,8 @@ async def test_it_is_made_in_a_few_sizes(client, auth, url, size):
 
 async def test_no_more_pictures_are_taken_in_than_memory_is_given_to(client, put):
     with ExitStack() as stack:
-        for _ in range(MAX_PICTURES):
-            stack.enter_context(client.app[JOBS].place_for_picture())
+        for number in range(MAX_PICTURES):
+            stack.enter_context(client.app[JOBS].place_for_picture(f"user {number}"))
         answer = await put(picture())
         assert await problem(answer) == (503, "overloaded")
         assert int(answer.headers["Retry-After"]) > 0
