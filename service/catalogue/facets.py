@@ -5,6 +5,7 @@ are most of all, the others are counted and subtracted.
 """
 
 import sqlite3
+from typing import Any
 
 import orjson
 
@@ -43,8 +44,8 @@ def _count(
             return {name: _kept(connection, user_id, name, limit) for name in names}
         if (numbers := selection.others(connection, _SOME)) is not None:
             return _of_most(connection, user_id, numbers, names, limit)
-        if (numbers := selection.few(connection, limit=_SOME)) is not None:
-            return _of_some(connection, selection, numbers, names, limit)
+        if (some := selection.some(connection, _SOME)) is not None:
+            return _of_some(connection, selection, some, names, limit)
         return {name: _of_many(connection, selection, name, limit) for name in names}
 
 
@@ -58,13 +59,18 @@ def _kept(connection: sqlite3.Connection, user_id: str, name: str, limit: int) -
 
 
 def _of_some(
-    connection: sqlite3.Connection, selection: Selection, numbers: str, names: tuple[str, ...], limit: int
+    connection: sqlite3.Connection,
+    selection: Selection,
+    some: tuple[str, dict[str, Any]],
+    names: tuple[str, ...],
+    limit: int,
 ) -> dict[str, orjson.Fragment]:
+    tracks, parameters = some
     lists = ", ".join(f"({_LISTED.format(_of(name, 'hits'))})" for name in names)
     columns = ", ".join(column_of(name) for name in names)
     row = connection.execute(
-        f"WITH hits AS MATERIALIZED (SELECT {columns} FROM {LISTED} WHERE {selection.where}) SELECT {lists}",
-        {**selection.parameters, "numbers": numbers, "limit": limit},
+        f"WITH hits AS MATERIALIZED (SELECT {columns} FROM {tracks} WHERE {selection.where}) SELECT {lists}",
+        {**parameters, "limit": limit},
     ).fetchone()
     return {name: orjson.Fragment(values) for name, values in zip(names, row, strict=True)}
 

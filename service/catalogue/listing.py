@@ -68,8 +68,8 @@ _MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
 FIELDS = tuple(_MEMBERS)
 
 _SEPARATOR = "\x1e"  # never raw in JSON
-_PATIENCE = 500_000
-"""Instructions of SQLite's machine for a walk, which takes some fifteen for a row that it passes: some milliseconds."""
+_PATIENCE = 800_000
+"""Instructions of SQLite's machine for a walk, which takes some twenty for a row that it passes: some milliseconds."""
 
 Position = tuple[str | int | float, ...]
 Key = tuple[str, bool]
@@ -208,7 +208,7 @@ def _first(
         return ask(f"SELECT number, {_columns(keys)} FROM {LISTED}", {"numbers": found})
     # Nobody knows how soon enough are met where a range has to do with the order, so that ever more is tried.
     if selection.has_ranges_beside(walked):
-        with _patience(connection, _PATIENCE // 5):
+        with _patience(connection, _PATIENCE // 8):
             return ask(along(walked), parameters)
         column = selection.narrow(connection, columns, NARROW, selection.bearable(walked), only_ranges=True)
         if column is not None:

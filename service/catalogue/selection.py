@@ -234,9 +234,22 @@ class Selection:
 
     def tracks(self, connection: sqlite3.Connection) -> tuple[str, dict[str, Any]]:
         """What all of them can be selected from with `where`: SQL with the columns of ``tracks``, its parameters."""
-        if (numbers := self.few(connection, limit=MANY)) is not None:
+        if (some := self.some(connection, MANY)) is not None:
+            return some
+        column = self.most_fixed or min((column for column, _ in self._bounds), default="created_at")
+        return f"tracks INDEXED BY tracks_by_{column}", self.parameters
+
+    def some(self, connection: sqlite3.Connection, limit: int) -> tuple[str, dict[str, Any]] | None:
+        """The same, where it selects from at most `limit` of the tracks; else None."""
+        best = None
+        for column in INDEXED:
+            if tests := self._tests_of(column):
+                found = self._entries(connection, column, tests, limit)
+                if found <= limit:
+                    best, limit = column, found
+        if (numbers := self.few(connection, limit=limit)) is not None:
             return LISTED, {**self.parameters, "numbers": numbers}
-        return f"tracks INDEXED BY tracks_by_{self.most_fixed or 'created_at'}", self.parameters
+        return (f"tracks INDEXED BY tracks_by_{best}", self.parameters) if best is not None else None
 
     def _add(self, name: str, column: str, operator: str, value: Any) -> None:
         self.parameters[name] = value
