@@ -1,6 +1,7 @@
 """A body that is read a little ahead of what is done with it, to see whether all of it is there already."""
 
 import asyncio
+from collections.abc import Callable
 
 from service.uploads.receive import Body
 
@@ -14,10 +15,10 @@ class Ahead:
         self._reading: asyncio.Task[bytes] | None = None
         self._size = 0
 
-    async def arrives_whole(self, *, limit: int, within_s: float) -> bool:
+    async def arrives_whole(self, *, limit: Callable[[], int], within_s: float) -> bool:
         """Whether the body has ended within so many bytes and seconds; then ``chunks`` are all of it.
 
-        A body that broke off, or is late, says so when it is read.
+        How many there may be is asked anew with each chunk. A body that broke off, or is late, says so when it is read.
         """
         deadline = asyncio.get_running_loop().time() + within_s
         while not self._body.at_end():
@@ -34,7 +35,7 @@ class Ahead:
                 break
             self.chunks.append(chunk)
             self._size += len(chunk)
-            if self._size > limit:
+            if self._size > limit():
                 return False
         return True
 

@@ -105,12 +105,14 @@ class Intake:
         body: Body,
         claims: Claims | None = None,
         *,
+        at_most: int | None = None,
         stop: Callable[[], None] = lambda: None,
         is_named: bool = False,
     ) -> sqlite3.Row:
         """Make a track of one whole file, from its first byte. Returns the track's row: the receipt.
 
-        Where `is_named`, a client could have gone on with what broke off before, by the name; that is over now.
+        `at_most` so many bytes come, if that is known. Where `is_named`, a client could have gone on with what broke off
+        before, by the name; that is over now.
 
         Raises:
             Refused: the content is not taken, and its bytes are gone.
@@ -120,7 +122,9 @@ class Intake:
         began_at = clock.now()
         self.admit(user_id, new.length)
         ahead = Ahead(body)
-        taken = await self._take_at_once(user_id, new, ahead, claims or Claims())
+        taken = None
+        if at_most is not None and at_most <= at_once.MOST_BYTES:
+            taken = await self._take_at_once(user_id, new, ahead, claims or Claims())
         if taken is None:
             taken = await self.take(await self.create(user_id, new), ahead, claims, stop=stop), True
         row, has_pieces = taken
@@ -132,12 +136,11 @@ class Intake:
     async def _take_at_once(
         self, user_id: str, new: NewUpload, ahead: Ahead, claims: Claims
     ) -> tuple[sqlite3.Row, bool] | None:
-        """What `AtOnce.take` returns, if all of the body is here within a moment and is small."""
-        if new.length is not None and new.length > at_once.MOST_BYTES:
-            return None
+        """What `AtOnce.take` returns, if all of the body is here within a moment."""
         with self._appending.running.slot(user_id):
-            limit = min(at_once.MOST_BYTES, self.read_limit())
-            if not await ahead.arrives_whole(limit=limit, within_s=at_once.WITHIN_S):
+            if not await ahead.arrives_whole(
+                limit=lambda: min(at_once.MOST_BYTES, self.read_limit()), within_s=at_once.WITHIN_S
+            ):
                 return None
             upload = self._new(user_id, new, await self._at_once.keys.take())
             return await self._at_once.take(upload, ahead.chunks, claims)

@@ -140,4 +140,6 @@ async def take_whole(
     intake = request.app[INTAKE]
     new = replace(new, claimed_sha256=claimed.pop("sha256", None))
     stop = partial(break_off, request)
-    return await intake.take_whole(user_id, new, body, Claims(claimed), stop=stop, is_named=is_named)
+    return await intake.take_whole(
+        user_id, new, body, Claims(claimed), at_most=request.content_length, stop=stop, is_named=is_named
+    )

@@ -1,5 +1,6 @@
 """The intake on a real database, spool and blob directory, below HTTP."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ class Bytes:
 
     def at_end(self) -> bool:
         return not self._chunks
+
+
+class Slow(Bytes):
+    """Each chunk takes its time."""
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(0.05)
+        return await super().read()
 
 
 def pieces(content: bytes, size: int) -> list[bytes]:

@@ -6,15 +6,7 @@ import pytest
 
 from service.errors import ClientGone
 from service.uploads.ahead import Ahead
-from tests.uploads.conftest import Bytes
-
-
-class Slow(Bytes):
-    """Each chunk takes its time."""
-
-    async def read(self) -> bytes:
-        await asyncio.sleep(0.05)
-        return await super().read()
+from tests.uploads.conftest import Bytes, Slow
 
 
 async def rest_of(ahead: Ahead) -> bytes:
@@ -29,7 +21,7 @@ async def _chunks(ahead):
 @pytest.mark.parametrize("chunks", [(), (b"abc",), (b"ab", b"c")])
 async def test_a_body_that_is_there_has_arrived_whole(chunks):
     ahead = Ahead(Bytes(*chunks))
-    assert await ahead.arrives_whole(limit=3, within_s=1)
+    assert await ahead.arrives_whole(limit=lambda: 3, within_s=1)
     assert ahead.chunks == list(chunks)
     assert ahead.at_end() == (not chunks)
     assert await rest_of(ahead) == b"".join(chunks)
@@ -39,21 +31,21 @@ async def test_a_body_that_is_there_has_arrived_whole(chunks):
 async def test_a_body_over_the_limit_is_read_no_further_and_given_whole():
     body = Bytes(b"ab", b"cd", b"ef")
     ahead = Ahead(body)
-    assert not await ahead.arrives_whole(limit=3, within_s=1)
+    assert not await ahead.arrives_whole(limit=lambda: 3, within_s=1)
     assert await body.read() == b"ef"
     assert await rest_of(ahead) == b"abcd"
 
 
 async def test_a_late_body_is_not_waited_for_and_given_whole():
     ahead = Ahead(Slow(b"ab", b"cd", b"ef"))
-    assert not await ahead.arrives_whole(limit=100, within_s=0.07)
+    assert not await ahead.arrives_whole(limit=lambda: 100, within_s=0.07)
     assert not ahead.at_end()
     assert await rest_of(ahead) == b"abcdef"
 
 
 async def test_a_body_that_broke_off_says_so_behind_its_bytes():
     ahead = Ahead(Bytes(b"ab", ClientGone("gone")))
-    assert not await ahead.arrives_whole(limit=100, within_s=1)
+    assert not await ahead.arrives_whole(limit=lambda: 100, within_s=1)
     assert await ahead.read() == b"ab"
     assert not ahead.at_end()
     with pytest.raises(ClientGone):
@@ -61,7 +53,7 @@ async def test_a_body_that_broke_off_says_so_behind_its_bytes():
 
 
 async def test_who_is_cancelled_leaves_no_reader_behind():
-    task = asyncio.create_task(Ahead(Slow(b"ab")).arrives_whole(limit=100, within_s=1))
+    task = asyncio.create_task(Ahead(Slow(b"ab")).arrives_whole(limit=lambda: 100, within_s=1))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -23,7 +23,7 @@ from service.storage.spool import Part, Spool
 from service.uploads import at_once, reserved
 from service.uploads.intake import Intake
 from service.uploads.model import NewUpload
-from tests.uploads.conftest import BOOT, Bytes, pieces
+from tests.uploads.conftest import BOOT, Bytes, Slow, pieces
 
 
 class Crash(BaseException):
@@ -45,7 +45,7 @@ def whole(place):
         length = new.pop("length", len(content))
         body = Bytes(*pieces(content, step))
         asked = NewUpload(new.pop("filename", "song.mp3"), length=length, **new)
-        return await intake.take_whole(place.user_id, asked, body, is_named=is_named)
+        return await intake.take_whole(place.user_id, asked, body, at_most=len(content), is_named=is_named)
 
     return take
 
@@ -63,17 +63,26 @@ async def test_it_is_a_track_and_leaves_no_upload(place, whole, song):
     assert [job["kind"] for job in place.rows("jobs")] == ["describe"]
 
 
-@pytest.mark.parametrize("length", [None, "known"])
-async def test_what_is_larger_or_late_has_a_row_from_its_first_byte_on(place, whole, song, monkeypatch, length):
-    monkeypatch.setattr(at_once, "MOST_BYTES", len(song) - 1)
-    await whole(song, length=len(song) if length else None)
+@pytest.mark.parametrize(("at_most", "is_at_once"), [(0, True), (1, False), (None, False)])
+async def test_what_is_larger_or_of_unknown_length_has_a_row_from_its_first_byte_on(
+    place, song, monkeypatch, at_most, is_at_once
+):
+    monkeypatch.setattr(at_once, "MOST_BYTES", len(song))
+    more = at_most if at_most is None else len(song) + at_most
+    await place.intake.take_whole(place.user_id, NewUpload("song.mp3"), Bytes(song), at_most=more)
+    assert place.states == ([] if is_at_once else ["finished"])
+
+
+async def test_what_is_late_has_a_row(place, song, monkeypatch):
+    monkeypatch.setattr(at_once, "WITHIN_S", 0.01)
+    await place.intake.take_whole(place.user_id, NewUpload("song.mp3"), Slow(song), at_most=len(song))
     assert place.states == ["finished"]
 
 
 async def test_what_breaks_off_is_kept(place, song):
     body = Bytes(song[:30_000], ClientGone("gone"))
     with pytest.raises(ClientGone):
-        await place.intake.take_whole(place.user_id, NewUpload("song.mp3", length=len(song)), body)
+        await place.intake.take_whole(place.user_id, NewUpload("song.mp3", length=len(song)), body, at_most=len(song))
     [row] = place.rows("uploads")
     assert (row["state"], row["offset"]) == ("receiving", 30_000)
 
@@ -96,7 +105,7 @@ async def test_a_whole_file_ends_what_broke_off_under_its_name(place, whole, son
     for name in ("song.mp3", "other.mp3"):
         body = Bytes(song[:30_000], ClientGone("gone"))
         with pytest.raises(ClientGone):
-            await place.intake.take_whole(place.user_id, NewUpload(name, length=len(song)), body)
+            await place.intake.take_whole(place.user_id, NewUpload(name, length=len(song)), body, at_most=len(song))
     await whole(song)
     assert place.states == ["receiving", "receiving"]
     await whole(song, is_named=True)
