@@ -111,8 +111,8 @@ class Intake:
     ) -> sqlite3.Row:
         """Make a track of one whole file, from its first byte. Returns the track's row: the receipt.
 
-        `at_most` so many bytes come, if that is known. Where `is_named`, a client could have gone on with what broke off
-        before, by the name; that is over now.
+        `at_most` so many bytes come, if that is known. Where `is_named`, a client could have gone on by the name with
+        what broke off before; that is over now.
 
         Raises:
             Refused: the content is not taken, and its bytes are gone.
