@@ -13,7 +13,7 @@ from aiohttp_request_id_logging import REQUEST_ID_KEY, RequestIdMiddleware, noop
 
 from service.accounts.accounts import Accounts
 from service.catalogue.database import Database
-from service.catalogue.migrations import migrate
+from service.catalogue.migrations import migrate_apart
 from service.jobs.analyse import Analyst
 from service.jobs.runner import Runner
 from service.jobs.sweep import Sweeper, sweep_for_ever
@@ -151,7 +151,7 @@ def prepare(settings: Settings) -> Path:
     """Make the data directory and bring its database to the newest schema; the database's path."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = settings.data_dir / "catalogue.db"
-    migrate(path)
+    migrate_apart(path)
     return path
 
 

@@ -8,7 +8,7 @@ from alembic import command
 
 from service.catalogue import migrations
 from service.catalogue.database import APPLICATION_ID
-from service.catalogue.migrations import ForeignDatabase, current, migrate, newest
+from service.catalogue.migrations import ForeignDatabase, current, migrate, migrate_apart, newest
 
 
 def execute(path, *statements):
@@ -139,3 +139,20 @@ _upgrade = command.upgrade
 
 def _upgrade_to(revision, config, _head):
     _upgrade(config, revision)
+
+
+def test_a_service_gets_the_same_schema_from_a_process_of_its_own(tmp_path):
+    path = tmp_path / "100% & co?.db"
+    migrate_apart(path)
+    assert current(path) == newest()
+    migrate(tmp_path / "other.db")
+    assert path.read_bytes()[100:] == (tmp_path / "other.db").read_bytes()[100:]
+    migrate_apart(path)
+
+
+def test_what_is_not_ours_is_told_without_a_process(tmp_path, monkeypatch):
+    path = tmp_path / "catalogue.db"
+    execute(path, "CREATE TABLE places (url TEXT)")
+    monkeypatch.setattr(migrations, "subprocess", None)
+    with pytest.raises(ForeignDatabase):
+        migrate_apart(path)
