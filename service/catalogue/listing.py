@@ -210,7 +210,7 @@ def _first(
     if selection.has_ranges_beside(walked):
         with _patience(connection, _PATIENCE // 8):
             return ask(along(walked), parameters)
-        column = selection.narrow(connection, columns, NARROW, selection.bearable(walked), only_ranges=True)
+        column = selection.narrow(connection, columns, NARROW, selection.bearable(walked))
         if column is not None:
             return ask(along(column), parameters)
     with _patience(connection, _PATIENCE):

@@ -194,15 +194,7 @@ class Selection:
         ).fetchone()
         return last if found == _SAMPLE else math.inf
 
-    def narrow(
-        self,
-        connection: sqlite3.Connection,
-        order: Sequence[str],
-        entries: int,
-        rows: int,
-        *,
-        only_ranges: bool = False,
-    ) -> str | None:
+    def narrow(self, connection: sqlite3.Connection, order: Sequence[str], entries: int, rows: int) -> str | None:
         """The column whose index leaves the fewest tracks to be tested and sorted in that order.
 
         None where those are more than `entries`, or those of them to be looked up more than `rows`.
@@ -214,7 +206,7 @@ class Selection:
         ranges = {column for column, _ in self._bounds}
         for column in sorted(INDEXED, key=lambda column: column not in ranges):
             tests = self._tests_of(column)
-            if not tests or column == order[0] or (only_ranges and column not in ranges):
+            if not tests or column == order[0]:
                 continue
             found = self._entries(connection, column, tests, entries)
             if found > entries:
