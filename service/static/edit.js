@@ -5,6 +5,7 @@ import { renew } from "./track.js";
 import { say } from "./tracks.js";
 
 const MAX_PICTURE_BYTES = 10 * 1024 * 1024;
+const LINE_BREAKS = /\r\n?/g;
 const PICTURES = ["image/jpeg", "image/png", "image/webp", "image/gif"];
 
 /** Make the page of a track one that can be edited. */
@@ -13,7 +14,9 @@ export function editing(article) {
   const opener = article.querySelector("[data-do=edit]");
   const panel = article.querySelector("#edit");
   const form = panel.querySelector("#words");
-  const fields = [...form.querySelectorAll("input")];
+  const fields = [...form.querySelectorAll("[data-word]")];
+  const labels = labelling(form.querySelector("#labels"), panel.querySelector("#label-row"));
+  const more = form.querySelector("details");
   const trouble = article.querySelector("#trouble");
   let track = null;
   let etag = null;
@@ -21,7 +24,7 @@ export function editing(article) {
   const faultOf = (field) => form.querySelector(`#edit-${field.name}-fault`);
   const offerOf = (field) => form.querySelector(`[data-of="${field.name}"]`);
   const said = (field) => track.tags[field.name] ?? null;
-  const textOf = (word) => (word === null ? "" : String(word));
+  const textOf = (word) => (word === null ? "" : String(word).replace(LINE_BREAKS, "\n").trim());
 
   const learn = async () => {
     const { data, etag: version } = await ask("GET", url);
@@ -29,6 +32,7 @@ export function editing(article) {
   };
   const settle = () => {
     trouble.hidden = true;
+    labels.settle();
     for (const field of fields) {
       field.removeAttribute("aria-invalid");
       faultOf(field).hidden = true;
@@ -41,6 +45,12 @@ export function editing(article) {
   };
   const accuse = (field, message) => {
     field.setAttribute("aria-invalid", "true");
+    if (more.contains(field)) more.open = true;
+    faultOf(field).textContent = message;
+    faultOf(field).hidden = false;
+  };
+  const tell = (field, message) => {
+    if (more.contains(field)) more.open = true;
     faultOf(field).textContent = message;
     faultOf(field).hidden = false;
   };
@@ -62,6 +72,7 @@ export function editing(article) {
       field.value = textOf(track[field.name]);
       offer(field);
     }
+    labels.show(track.labels);
     panel.hidden = false;
     opener.setAttribute("aria-expanded", "true");
     fields[0].select();
@@ -83,21 +94,37 @@ export function editing(article) {
   };
   const patch = () => {
     const changed = fields.filter((field) => field.value.trim() !== textOf(track[field.name]));
-    return Object.fromEntries(changed.map((field) => [field.name, word(field)]));
+    const words = Object.fromEntries(changed.map((field) => [field.name, word(field)]));
+    const said = labels.patch(track.labels);
+    return Object.keys(said).length ? { ...words, labels: said } : words;
+  };
+  /** After somebody else's change: what was not touched here follows it, what was is told at its field. */
+  const followOthers = (before) => {
+    for (const field of fields) {
+      const [old, now, mine] = [textOf(before[field.name]), textOf(track[field.name]), field.value.trim()];
+      if (old === now) continue;
+      if (mine === old) field.value = now;
+      else if (mine !== now) tell(field, now ? `Somebody made it “${now}”.` : "Somebody emptied it.");
+    }
+    labels.follow(before.labels, track.labels);
+    fields.forEach(offer);
   };
   const refused = async (problem) => {
     if (problem.status === 412) {
+      const before = track;
       await Promise.all([learn(), renew()]).catch(() => {});
-      fields.forEach(offer);
-      complain(`${problem.message} Above is what it is now; save again to write yours over it.`);
+      followOthers(before);
+      complain(`${problem.message} Above is what it is now; what you did not touch follows it. Save again to write yours over it.`);
       return;
     }
     const faults = problem.document?.errors ?? [];
     for (const { pointer, detail } of faults) {
       const field = fields.find((each) => `/${each.name}` === pointer);
       if (field) accuse(field, detail);
+      else if (pointer.startsWith("/labels/")) labels.accuse(pointer.slice("/labels/".length), detail);
     }
-    const first = fields.find((field) => field.hasAttribute("aria-invalid"));
+    const first = form.querySelector("[aria-invalid=true]");
+    if (first && more.contains(first)) more.open = true;
     if (first) first.focus();
     else complain(problem.message);
   };
@@ -107,6 +134,12 @@ export function editing(article) {
     if (wrong) {
       accuse(wrong, "Not a number.");
       wrong.focus();
+      return;
+    }
+    const nameless = labels.check();
+    if (nameless) {
+      more.open = true;
+      nameless.focus();
       return;
     }
     const body = JSON.stringify(patch());
@@ -125,7 +158,10 @@ export function editing(article) {
   panel.addEventListener("keydown", (event) => {
     if (event.key === "Escape") close();
   });
-  form.addEventListener("input", (event) => offer(event.target));
+  form.addEventListener("input", (event) => {
+    if (fields.includes(event.target)) offer(event.target);
+  });
+  form.querySelector("[data-do=label]").addEventListener("click", () => labels.add());
   form.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do=take]");
     if (!button) return;
@@ -139,6 +175,77 @@ export function editing(article) {
     save();
   });
   choosingCover(panel, `${url}/cover`);
+}
+
+/** The labels of a track as rows of a name and a text. */
+function labelling(list, template) {
+  const parts = (row) => ["name", "text"].map((part) => row.querySelector(`[data-label=${part}]`));
+  const said = () =>
+    [...list.children]
+      .map((row) => parts(row).map((input) => input.value.trim()))
+      .filter(([name, text]) => name || text);
+  const accuse = (row, message) => {
+    const fault = row.querySelector(".fault");
+    fault.textContent = message;
+    fault.hidden = false;
+    parts(row)[0].setAttribute("aria-invalid", "true");
+  };
+  const row = (name, text) => {
+    const item = template.content.firstElementChild.cloneNode(true);
+    const [first, second] = parts(item);
+    [first.value, second.value] = [name, text];
+    if (name) item.querySelector("button").setAttribute("aria-label", `Remove the label ${name}`);
+    item.querySelector("button").addEventListener("click", () => {
+      const next = (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("input");
+      item.remove();
+      (next ?? list.parentElement.querySelector("[data-do=label]")).focus();
+    });
+    list.append(item);
+    return item;
+  };
+  const show = (labels) => {
+    list.replaceChildren();
+    for (const [name, text] of Object.entries(labels)) row(name, text);
+  };
+  const patch = (labels) => {
+    const wanted = Object.fromEntries(said());
+    const gone = Object.keys(labels).filter((name) => !(name in wanted));
+    const changed = Object.entries(wanted).filter(([name, text]) => labels[name] !== text);
+    return Object.fromEntries([...gone.map((name) => [name, null]), ...changed]);
+  };
+  return {
+    show,
+    patch,
+    add: () => parts(row("", ""))[0].focus(),
+    settle: () => {
+      for (const item of list.children) {
+        item.querySelector(".fault").hidden = true;
+        parts(item)[0].removeAttribute("aria-invalid");
+      }
+    },
+    /** The field that keeps the labels from being sent, if there is one. */
+    check: () => {
+      const seen = new Set();
+      for (const item of list.children) {
+        const [name, text] = parts(item).map((input) => input.value.trim());
+        if (name ? seen.has(name) : text) {
+          accuse(item, name ? "There is a label of that name already." : "Give the label a name.");
+          return parts(item)[0];
+        }
+        seen.add(name);
+      }
+      return null;
+    },
+    accuse: (name, message) => {
+      const item = [...list.children].find((each) => parts(each)[0].value.trim() === name) ?? list.lastElementChild;
+      if (item) accuse(item, message);
+    },
+    /** Somebody else changed the labels: mine are theirs, and over them what I have changed of the old ones. */
+    follow: (before, now) => {
+      const merged = { ...now, ...patch(before) };
+      show(Object.fromEntries(Object.entries(merged).filter(([, text]) => text !== null)));
+    },
+  };
 }
 
 function choosingCover(panel, url) {

@@ -25,8 +25,9 @@ export function player(bar, list) {
   const load = (row) => {
     current = row.dataset.id;
     link.textContent = row.dataset.title;
-    link.href = `/tracks/${current}`;
-    audio.src = `/tracks/${current}/audio`;
+    const track = row.dataset.track ?? current; // the same track may stand in a collection twice
+    link.href = `/tracks/${track}`;
+    audio.src = `/tracks/${track}/audio`;
     audio.setAttribute("aria-label", row.dataset.title);
     bar.hidden = false;
     document.body.classList.add("with-player");

@@ -64,8 +64,9 @@ function renewRow(row, fresh) {
   row.dataset.state = fresh.dataset.state;
   row.dataset.title = fresh.dataset.title;
   for (const button of row.querySelectorAll("[data-do]")) {
-    const [deed] = button.getAttribute("aria-label").split(" ", 1); // “Pause” while it plays
-    button.setAttribute("aria-label", `${deed} ${row.dataset.title}`);
+    const label = fresh.querySelector(`[data-do="${button.dataset.do}"]`).getAttribute("aria-label");
+    const isPlaying = button.getAttribute("aria-pressed") === "true";
+    button.setAttribute("aria-label", isPlaying ? label.replace("Play", "Pause") : label);
   }
   for (const name of [".thumbnail", ".what"]) {
     const [old, now] = [row.querySelector(name), document.importNode(fresh.querySelector(name), true)];

@@ -8,6 +8,7 @@ from typing import TypeVar
 import orjson
 import ulid
 from aiohttp import web
+from multidict import MultiDict, MultiMapping
 
 from service.catalogue import clock, collections, items
 from service.catalogue.collections import SORTS
@@ -25,16 +26,20 @@ from service.schemas.collections import (
     dump_collection,
     is_version_of,
 )
-from service.views.listing import CACHE, link, listing_of, page_response, whole_text
+from service.views.listing import CACHE, Listed, for_a_page, link, listing_of, page_response, whole_text
 from service.views.tracks import PATCH_TYPES
 from service.web.conditional import check_match, is_not_modified
 from service.web.identity import require
-from service.web.paging import Filter, Rules, read_query
+from service.web.negotiate import is_browser
+from service.web.pages import render
+from service.web.paging import MAX_LIMIT, Filter, Rules, read_query
 from service.web.payload import json_response, load
 
 T = TypeVar("T")
 
 MAX_DIGITS = 15
+TYPES = ("application/json", "application/x-www-form-urlencoded")
+"""What a program and a form send."""
 
 RULES = Rules(
     filters={"name": Filter("name", "=", whole_text)}, sorts=SORTS, fields=COLLECTION_FIELDS, default_sort="-created_at"
@@ -51,21 +56,29 @@ class Collections(web.View):
     async def get(self) -> web.Response:
         """A page, as one of tracks is."""
         identity = await require(self.request, "read")
-        query = read_query(self.request.query, RULES, identity.user_id)
+        is_for_people = is_browser(self.request)
+        parameters = for_a_page(self.request.query) if is_for_people else self.request.query
+        query = read_query(parameters, RULES, identity.user_id)
         page = await collections.page_collections(self.request.app[DATABASE], listing_of(query, identity.user_id))
         found = Page([_packed(row, query.fields) for row in page.rows], page.before, page.after, page.count)
-        return page_response(self.request, link(self.request.path, self.request.query, query, found))
+        listed = link(self.request.path, parameters, query, found)
+        if is_for_people:
+            found_here = [orjson.loads(item) for item in listed.items]
+            return render(self.request, "collections.html", collections=found_here, page=listed)
+        return page_response(self.request, listed)
 
     head = get
 
     async def post(self) -> web.Response:
-        """Make an empty collection."""
+        """Make an empty collection; a browser goes to its page."""
         identity = await require(self.request, "upload")
-        data = await load(self.request, NewCollectionSchema())
+        data = await load(self.request, NewCollectionSchema(), types=TYPES)
         collection_id, now = str(ulid.ULID()), clock.now()
         row = await self.request.app[DATABASE].write(
             lambda connection: collections.create(connection, identity.user_id, collection_id, **data, now=now)
         )
+        if is_browser(self.request):
+            raise web.HTTPSeeOther(f"/collections/{collection_id}")
         headers = {**_headers(row), "Location": f"/collections/{collection_id}"}
         return json_response(dump_collection(row), status=201, headers=headers)
 
@@ -74,8 +87,10 @@ class Collection(web.View):
     """One own collection, without what stands in it."""
 
     async def get(self) -> web.Response:
-        """The collection; 304 when If-None-Match names its version."""
+        """The collection; 304 when If-None-Match names its version. For a browser with what stands in it."""
         identity = await require(self.request, "read")
+        if is_browser(self.request):
+            return await _page(self.request, identity.user_id)
         collection_id = _collection_id(self.request)
         row = await collections.get_collection(self.request.app[DATABASE], identity.user_id, collection_id)
         headers = _headers(row)
@@ -108,24 +123,20 @@ class Items(web.View):
     async def get(self) -> web.Response:
         """A page of ``{item_id, position, track}``."""
         identity = await require(self.request, "read")
-        user_id, collection_id = identity.user_id, _collection_id(self.request)
-        # A cursor of one collection means nothing in another, as one of another user.
-        query = read_query(self.request.query, ITEM_RULES, f"{user_id} {collection_id}")
-        page = await items.page_items(self.request.app[DATABASE], collection_id, listing_of(query, user_id))
-        count = page.collection["track_count"] if query.is_counted else None
-        found = Page([_item(each) for each in page.items], page.before, page.after, count)
-        listed = link(self.request.path, self.request.query, query, found)
-        return page_response(self.request, listed, partial(collection_etag, page.collection))
+        row, listed = await _listed(self.request, self.request.query, identity.user_id)
+        return page_response(self.request, listed, partial(collection_etag, row))
 
     head = get
 
     async def post(self) -> web.Response:
-        """Put tracks into it, at its end or from ``position`` on."""
+        """Put tracks into it, at its end or from ``position`` on; a browser goes to the collection."""
         identity = await require(self.request, "upload")
-        data = await load(self.request, AddSchema())
+        data = await load(self.request, AddSchema(), types=TYPES)
         track_ids = data.get("track_ids") or [data["track_id"]]
         add = partial(items.add, track_ids=track_ids, position=data.get("position"), now=clock.now())
         row, added = await _write(self.request, identity.user_id, add)
+        if is_browser(self.request):
+            raise web.HTTPSeeOther(f"/collections/{row['collection_id']}")
         headers = _headers(row)
         if len(added) == 1:
             headers["Location"] = f"{self.request.path}/{added[0].item_id}"
@@ -159,6 +170,31 @@ class OneItem(web.View):
         remove = partial(items.remove, item_id=_item_id(self.request), now=clock.now())
         row = await _write(self.request, identity.user_id, remove)
         return web.Response(status=204, headers=_headers(row))
+
+
+async def _page(request: web.Request, user_id: str) -> web.Response:
+    """The collection and what stands in it, for people: as much as there may be on one page."""
+    parameters = MultiDict((name, value) for name, value in request.query.items() if name in ("limit", "cursor"))
+    parameters.setdefault("limit", str(MAX_LIMIT))
+    row, page = await _listed(request, parameters, user_id)
+    return render(
+        request,
+        "collection.html",
+        collection=dump_collection(row),
+        items=[orjson.loads(item) for item in page.items],
+        page=page,
+    )
+
+
+async def _listed(request: web.Request, parameters: MultiMapping[str], user_id: str) -> tuple[sqlite3.Row, Listed]:
+    """The collection that the URL names, and the page of its items that `parameters` ask for."""
+    collection_id = _collection_id(request)
+    # A cursor of one collection means nothing in another, as one of another user.
+    query = read_query(parameters, ITEM_RULES, f"{user_id} {collection_id}")
+    page = await items.page_items(request.app[DATABASE], collection_id, listing_of(query, user_id))
+    count = page.collection["track_count"] if query.is_counted else None
+    found = Page([_item(each) for each in page.items], page.before, page.after, count)
+    return page.collection, link(request.path, parameters, query, found)
 
 
 async def _write(request: web.Request, user_id: str, change: Callable[..., T], *, needs_match: bool = False) -> T:

@@ -9,10 +9,13 @@ from aiohttp import web
 from multidict import MultiDict
 
 from service.accounts.permissions import Identity
-from service.catalogue import clock, tracks
+from service.catalogue import clock, collections, tracks
+from service.catalogue.listing import Listing
 from service.keys import DATABASE, SERVED
+from service.schemas.collections import dump_collection
 from service.schemas.tracks import ChangeSchema, dump_track, is_version_of, track_etag
 from service.views import drafts
+from service.views.facets import given, narrowing
 from service.views.forms import take_form
 from service.views.listing import CACHE, for_a_page, listed, page_response
 from service.views.receipts import form_receipt, receipt
@@ -26,6 +29,7 @@ from service.web.pages import render
 from service.web.payload import json_response, load
 
 MOST_COPIES = 10  # that a page shows
+MOST_CHOICES = 50  # collections a page offers to add the track to
 PATCH_TYPES = ("application/merge-patch+json", "application/json")
 
 
@@ -40,9 +44,7 @@ class Tracks(web.View):
         """A page: ``{items, next, prev, limit, count}``; ``next`` and ``prev`` are relative URLs or null."""
         identity = await require(self.request, "read")
         if is_browser(self.request):
-            page = await listed(self.request, for_a_page(self.request.query), identity.user_id)
-            items = [orjson.loads(item) for item in page.items]
-            return render(self.request, "tracks.html", tracks=items, page=page)
+            return await _list(self.request, identity.user_id)
         page = await listed(self.request, self.request.query, identity.user_id)
         return page_response(self.request, page)
 
@@ -104,12 +106,29 @@ class Restore(web.View):
         return json_response(dump_track(row), headers=_headers(row))
 
 
+async def _list(request: web.Request, user_id: str) -> web.Response:
+    """A page of tracks, for people, with what it can be narrowed to."""
+    parameters = for_a_page(request.query)
+    page = await listed(request, parameters, user_id)
+    return render(
+        request,
+        "tracks.html",
+        tracks=[orjson.loads(item) for item in page.items],
+        page=page,
+        filters=given(request, parameters),
+        facets=await narrowing(request, parameters, user_id),
+    )
+
+
 async def _page(request: web.Request, row: sqlite3.Row) -> web.Response:
     """All that is known of the track, for people."""
     same = await listed(request, MultiDict(same_as=row["track_id"], limit=str(MOST_COPIES)), row["user_id"])
+    recent = Listing(row["user_id"], (), (("updated_at", True),), (), MOST_CHOICES, None, False, False)
+    chosen_from = await collections.page_collections(request.app[DATABASE], recent)
     return render(
         request,
         "track.html",
+        collections=[dump_collection(each) for each in chosen_from.rows],
         track=dump_track(row),
         report=await report_of(request.app[DATABASE], row),
         copies=[orjson.loads(item) for item in same.items],

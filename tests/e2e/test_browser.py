@@ -555,7 +555,16 @@ async def test_the_keyboard_reaches_everything_and_names_it(page, server, tmp_pa
         names.append(
             await page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent.trim()")
         )
-    assert {"yarrr", "Tracks", "API", "Log out", "All tracks", "Play By keyboard", "Delete By keyboard"} <= set(names)
+    assert {
+        "yarrr",
+        "Tracks",
+        "Collections",
+        "API",
+        "Log out",
+        "All tracks",
+        "Play By keyboard",
+        "Delete By keyboard",
+    } <= set(names)
     nameless = await page.evaluate(
         """[...document.querySelectorAll("button, a, input:not([type=hidden]), select, audio")]
             .filter((e) => !e.closest("[hidden]"))
@@ -569,6 +578,200 @@ async def test_the_keyboard_reaches_everything_and_names_it(page, server, tmp_pa
 async def test_no_page_is_wider_than_the_window(browser, server, tmp_path, width):
     track_id = upload(server, make(tmp_path, "jingle"), "W" * 200)
     page = await new_page(browser, server, viewport={"width": width, "height": 700})
-    for path in ("/", "/tracks", f"/tracks/{track_id}", "/problems/not-an-mp3", "/nothing", "/login"):
+    patch(server, track_id, artist="A" * 255, album="B" * 255, genre="G" * 255)
+    collection = f"/collections/{make_collection(server, 'W' * 255, track_id, track_id)}"
+    for path in (
+        *("/", "/tracks", f"/tracks?artist={'A' * 255}", f"/tracks/{track_id}", "/collections", collection),
+        *("/problems/not-an-mp3", "/nothing", "/login"),
+    ):
         await page.goto(path)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def make_collection(server, name, *track_ids):
+    """A collection made over the API; its id."""
+    made = send(server, "POST", "/collections", {"name": name})
+    if track_ids:
+        send(server, "POST", f"/collections/{made['id']}/tracks", {"track_ids": list(track_ids)})
+    return made["id"]
+
+
+def send(server, method, path, document):
+    headers = {**server.auth, "Content-Type": "application/json"}
+    request = Request(f"{server.base_url}{path}", json.dumps(document).encode(), headers, method=method)
+    with urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def titles(server, collection_id):
+    return [item["track"]["title"] for item in server.get_json(f"/collections/{collection_id}/tracks")["items"]]
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_a_search_is_folded_narrowed_widened_and_turned(browser, server, tmp_path, scripts):
+    song = make(tmp_path, "jingle")
+    for number, (title, artist) in enumerate([("Hafengeräusche", "Möwe"), ("Hafen bei Nacht", "Kran")]):
+        patch(server, upload(server, song, title), artist=artist, genre="Field", year=2000 + number)
+    page = await new_page(browser, server, java_script_enabled=scripts)
+    await page.goto("/tracks")
+    await page.get_by_role("searchbox", name="Search").fill("HAFENGERAUSCHE")
+    await page.keyboard.press("Enter")
+    await expect(row(page, "Hafengeräusche").first).to_be_visible()
+    await expect(row(page, "Hafen bei Nacht")).to_have_count(0)
+    await page.get_by_role("searchbox", name="Search").fill("hafen")
+    await page.get_by_role("button", name="Show").click()
+    await expect(row(page, "Hafen bei Nacht").first).to_be_visible()
+    artists = page.get_by_role("region", name="Artist", exact=True)
+    await artists.get_by_role("link", name="Kran").click()
+    await expect(row(page, "Hafengeräusche")).to_have_count(0)
+    await expect(row(page, "Hafen bei Nacht").first).to_be_visible()
+    await expect(page.get_by_role("searchbox", name="Search")).to_have_value("hafen")
+    await page.get_by_label("Order").select_option("title")
+    await page.get_by_role("button", name="Show").click()
+    await expect(row(page, "Hafengeräusche")).to_have_count(0)
+    await page.get_by_role("link", name="Take away Artist: Kran").click()
+    await expect(row(page, "Hafengeräusche").first).to_be_visible()
+    await page.goto("/tracks?q=hafen&sort=title&limit=1")
+    await expect(row(page, "Hafen bei Nacht")).to_be_visible()
+    await page.get_by_role("link", name="Next").click()
+    await expect(page.get_by_role("link", name="Previous")).to_be_visible()
+    await page.goto("/tracks?q=nowhere-at-all")
+    await expect(page.get_by_text("No track has words that begin like “nowhere-at-all”")).to_be_visible()
+    await page.get_by_role("link", name="Show all tracks").click()
+    await expect(page.locator("#tracks > li").first).to_be_visible()
+    assert page.complaints == []
+
+
+async def test_every_word_of_a_track_is_edited(page, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "jingle"), "Wordy")
+    patch(server, track_id, labels={"mood": "calm", "place": "harbour"})
+    await page.goto(f"/tracks/{track_id}")
+    await edit(page)
+    await page.get_by_text("More words").click()
+    words = {
+        "Album artist": "Various",
+        "Composer": "Nobody",
+        "Comment": "Loud",
+        "Track number": "3",
+        "Disc number": "2",
+    }
+    for name, word in words.items():
+        await page.get_by_label(name, exact=True).fill(word)
+    await page.get_by_role("button", name="Remove the label mood").click()
+    await page.get_by_label("What the label says").first.fill("quay")
+    await page.get_by_role("button", name="Add a label").click()
+    name = page.get_by_label("Name of the label").last
+    await expect(name).to_be_focused()
+    await name.fill("Not A Name")
+    await page.get_by_label("What the label says").last.fill("slow")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("alert").filter(has_text="a-z")).to_be_visible()
+    await expect(name).to_be_focused()
+    await name.fill("tempo")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("#edit")).to_be_hidden()
+    track = server.get_json(f"/tracks/{track_id}")
+    assert [track[each] for each in ("album_artist", "composer", "comment", "track_number", "disc_number")] == [
+        "Various",
+        "Nobody",
+        "Loud",
+        3,
+        2,
+    ]
+    assert track["labels"] == {"place": "quay", "tempo": "slow"}
+    assert own(page.complaints) == []
+    assert await page.evaluate("violations") == []
+
+
+async def test_after_a_conflict_only_what_was_touched_is_written_over(page, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "jingle"), "Before")
+    await page.goto(f"/tracks/{track_id}")
+    await edit(page)
+    patch(server, track_id, title="Theirs", artist="Theirs", labels={"mood": "theirs"})
+    await page.get_by_label("Title", exact=True).fill("Mine")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("alert").first).to_contain_text("It was changed in the meantime.")
+    await expect(page.get_by_text("Somebody made it “Theirs”.")).to_be_visible()
+    await expect(page.get_by_label("Artist", exact=True)).to_have_value("Theirs")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Mine")
+    track = server.get_json(f"/tracks/{track_id}")
+    assert (track["artist"], track["labels"]) == ("Theirs", {"mood": "theirs"})
+
+
+async def test_a_collection_is_made_filled_ordered_and_played(page, server, tmp_path):
+    song = make(tmp_path, "jingle")
+    first, second = upload(server, song, "First one"), upload(server, song, "Second one")
+    await page.goto("/collections")
+    await page.get_by_label("A new collection").fill("For the <b>train")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("For the <b>train")
+    url = page.url
+    collection_id = url.rpartition("/")[2]
+    await expect(page.get_by_text("Nothing stands in it yet.")).to_be_visible()
+    await page.goto(f"/tracks/{first}")
+    await page.get_by_role("button", name="Add to a collection").click()
+    await page.get_by_role("dialog").get_by_role("button", name="For the <b>train").click()
+    await expect(page.get_by_text("“First one” was added to “For the <b>train”.")).to_be_visible()
+    await page.goto("/tracks")
+    await page.get_by_role("button", name="Add Second one to a collection").click()
+    await page.get_by_role("dialog").get_by_role("button", name="For the <b>train").click()
+    await expect(page.get_by_text("“Second one” was added")).to_be_visible()
+    assert titles(server, collection_id) == ["First one", "Second one"]
+    await page.goto(url)
+    await expect(page.get_by_role("button", name="Move First one up")).to_be_disabled()
+    await page.get_by_role("button", name="Move Second one up").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#items > li").first).to_contain_text("Second one")
+    await expect(page.get_by_role("button", name="Move Second one down")).to_be_focused()
+    assert titles(server, collection_id) == ["Second one", "First one"]
+    await page.get_by_role("button", name="Play", exact=True).click()
+    player = page.get_by_role("region", name="Player")
+    await expect(player.get_by_role("link")).to_have_text("Second one")
+    await page.wait_for_function("() => document.querySelector('#player audio').currentTime > 0.1")
+    await page.evaluate("document.querySelector('#player audio').currentTime = 1e6")
+    await expect(player.get_by_role("link")).to_have_text("First one")
+    await expect(player.get_by_role("link")).to_have_attribute("href", f"/tracks/{first}")
+    await page.wait_for_function("() => document.querySelector('#player audio').currentTime > 0.1")
+    assert second in await page.locator("#items > li").first.get_attribute("data-track")
+    await page.get_by_role("button", name="Take Second one out").click()
+    await expect(page.locator("#items > li")).to_have_count(1)
+    await expect(page.get_by_text("1 track ·")).to_be_visible()
+    assert titles(server, collection_id) == ["First one"]
+    assert page.complaints == []
+    assert await page.evaluate("violations") == []
+
+
+async def test_a_collection_is_renamed_and_deleted(page, server, tmp_path):
+    collection_id = make_collection(server, "Old name", upload(server, make(tmp_path, "jingle"), "Within"))
+    await page.goto(f"/collections/{collection_id}")
+    await page.get_by_role("button", name="Rename").click()
+    await page.get_by_label("Name", exact=True).fill("")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_label("Name", exact=True)).to_have_attribute("aria-invalid", "true")
+    await page.get_by_label("Name", exact=True).fill("New name")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("New name")
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete it").click()
+    await page.wait_for_url("**/collections")
+    assert collection_id not in {each["id"] for each in server.get_json("/collections")["items"]}
+    assert own(page.complaints) == []
+
+
+async def test_collections_without_javascript(browser, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "jingle"), "Plainly added")
+    page = await new_page(browser, server, java_script_enabled=False)
+    await page.goto("/collections")
+    await page.get_by_label("A new collection").fill("Plain")
+    await page.get_by_role("button", name="Make it").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Plain")
+    await page.goto(f"/tracks/{track_id}")
+    await page.get_by_text("Add to a collection").last.click()
+    await page.get_by_role("button", name="Plain", exact=True).click()
+    await expect(page.get_by_role("link", name="Plainly added")).to_be_visible()
+    await expect(page.get_by_role("button", name="Move Plainly added up")).to_be_hidden()
+    for name in ("Download zip", "Playlist (M3U8)"):
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name=name).click()
+        assert await (await download.value).failure() is None

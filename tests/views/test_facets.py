@@ -187,7 +187,7 @@ async def test_the_page_has_a_search_box_that_keeps_what_is_asked(client, librar
     assert '<input type="hidden" name="genre" value="rock">' in text
     assert '<input type="hidden" name="label[mood]" value="&#34;&gt;&lt;b">' in text
     assert '<option value="title" selected>' in text
-    assert "No track is like that." in text
+    assert "No track has words that begin like “moto” and is like what you chose." in text
     text = await (await client.get("/tracks?q=&sort=title", headers=html)).text()
     assert "Overkill" in text
     assert "filters" not in text

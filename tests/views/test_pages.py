@@ -270,12 +270,12 @@ async def test_no_name_is_given_twice_in_a_page(client, browser, read, add):
 
 async def test_every_field_has_a_label_and_every_picture_an_alternative(client, browser, add):
     track = await add(1)
-    for path in ("/", "/tracks", f"/tracks/{track['track_id']}", "/login"):
+    for path in ("/", "/tracks", f"/tracks/{track['track_id']}", "/collections", "/login"):
         elements = Elements(await (await client.get(path, headers=browser)).text()).all
         labelled = {attributes.get("for") for tag, attributes in elements if tag == "label"}
         for tag, attributes in elements:
-            if tag in ("input", "select") and attributes.get("type") != "hidden":
-                assert attributes["id"] in labelled, (path, attributes)
+            if tag in ("input", "select", "textarea") and attributes.get("type") != "hidden":
+                assert attributes.get("id") in labelled or attributes.get("aria-label"), (path, attributes)
             if tag == "img":
                 assert "alt" in attributes
         assert ("html", {"lang": "en"}) in elements
