@@ -80,7 +80,7 @@ def migrate_apart(path: Path) -> None:
     """
     before, after = _pending(path)
     if before != after:
-        command = [sys.executable, "-P", "-m", "service.catalogue.migrations", path]
+        command = [sys.executable, "-P", "-m", "service.catalogue.migrations", str(path)]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True)  # noqa: S603
 
 
