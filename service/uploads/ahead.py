@@ -52,6 +52,12 @@ class Ahead:
             return await reading
         return await self._body.read()
 
+    async def close(self) -> None:
+        """End a read that nobody waits for any more: the body may be read on by others from here."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
     def at_end(self) -> bool:
         """Whether the last byte has been read and the body is known to be over."""
         return not self.chunks and self._reading is None and self._body.at_end()

@@ -102,11 +102,16 @@ class AtOnce:
         try:
             return await run_in(self._appending.pool, store)
         except OSError as error:
-            await self._forget(upload, append.discard)
+            await self._forget(upload, partial(self._take_back, append))
             raise self._appending.ends.note_failure(error) from error
         except YarrrError:
             await self._forget(upload, append.discard)
             raise
+
+    def _take_back(self, append: Append) -> None:
+        # The disk may have failed between the blob's name and its flush, and once more when the name was to be undone.
+        self._blobs.delete(append.upload.upload_id)
+        append.discard()
 
     async def _forget(self, upload: Upload, discard: Callable[[], None]) -> None:
         self._metrics.uploads.labels("refused").inc()

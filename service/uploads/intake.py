@@ -7,8 +7,8 @@ does, the end does not depend on it still being there. What is small and comes a
 
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -123,10 +123,13 @@ class Intake:
         self.admit(user_id, new.length)
         ahead = Ahead(body)
         taken = None
-        if at_most is not None and at_most <= at_once.MOST_BYTES:
-            taken = await self._take_at_once(user_id, new, ahead, claims or Claims())
-        if taken is None:
-            taken = await self.take(await self.create(user_id, new), ahead, claims, stop=stop), True
+        try:
+            if at_most is not None and at_most <= at_once.MOST_BYTES:
+                taken = await self._take_at_once(user_id, new, ahead, claims or Claims())
+            if taken is None:
+                taken = await self.take(await self.create(user_id, new), ahead, claims, stop=stop), True
+        finally:
+            await ahead.close()
         row, has_pieces = taken
         if is_named and has_pieces:
             with suppress(StorageError):  # the track is there, and so is its receipt
@@ -138,11 +141,12 @@ class Intake:
     ) -> tuple[sqlite3.Row, bool] | None:
         """What `AtOnce.take` returns, if all of the body is here within a moment."""
         with self._appending.running.slot(user_id):
-            if not await ahead.arrives_whole(
-                limit=lambda: min(at_once.MOST_BYTES, self.read_limit()), within_s=at_once.WITHIN_S
-            ):
+            most = min(at_once.MOST_BYTES, self._settings.max_upload_bytes)
+            if not await ahead.arrives_whole(limit=lambda: min(most, self.read_limit()), within_s=at_once.WITHIN_S):
                 return None
-            upload = self._new(user_id, new, await self._at_once.keys.take())
+            with self._noting_failures():
+                key = await self._at_once.keys.take()
+            upload = self._new(user_id, new, key)
             return await self._at_once.take(upload, ahead.chunks, claims)
 
     async def take(
@@ -362,14 +366,19 @@ class Intake:
             max_open_uploads=self._settings.max_open_uploads_per_user,
             instead_of=instead_of,
         )
-        try:
+        with self._noting_failures():
             await self._database.write(work)
+        self._appending.free_space.note(upload.length or 0)
+
+    @contextmanager
+    def _noting_failures(self) -> Iterator[None]:
+        try:
+            yield
         except DatabaseFull:
             raise
         except StorageFailed:
             self._appending.health.note_failure()
             raise
-        self._appending.free_space.note(upload.length or 0)
 
     @asynccontextmanager
     async def _hold(self, user_id: str, upload_id: str, stop: Callable[[], None] = lambda: None) -> AsyncIterator[None]:

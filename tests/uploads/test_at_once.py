@@ -3,11 +3,12 @@
 import asyncio
 import errno
 import hashlib
+import os
 from dataclasses import replace
 
 import pytest
 
-from service.catalogue import uploads
+from service.catalogue import blobs, uploads
 from service.errors import (
     ClientGone,
     DatabaseFull,
@@ -16,8 +17,10 @@ from service.errors import (
     QuotaExceeded,
     StorageFailed,
     StorageFull,
+    TooLarge,
 )
 from service.metrics import Metrics
+from service.storage import local
 from service.storage.local import LocalBlobs
 from service.storage.spool import Part, Spool
 from service.uploads import at_once, reserved
@@ -182,6 +185,71 @@ async def test_a_full_database_has_committed_nothing(place, whole, song, monkeyp
         with pytest.raises(DatabaseFull):
             await whole(song)
     assert nothing_is_left(place)
+
+
+class Stalling(Bytes):
+    """What there is, and then nothing for ever."""
+
+    async def read(self) -> bytes:
+        return await super().read() or await asyncio.Future()
+
+    def at_end(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("content", "limits", "error"),
+    [(b"no music at all " * 9000, {}, NotAnMp3), (b"", {"quota_bytes": 1000}, QuotaExceeded)],
+)
+async def test_who_is_refused_while_more_is_waited_for_leaves_no_reader_behind(place, content, limits, error):
+    intake = Intake(
+        place.database, place.spool, place.blobs, replace(place.settings, **limits), Metrics(), boot_id=BOOT
+    )
+    tasks = asyncio.all_tasks()
+    body = Stalling(*pieces(content, 50_000))
+    with pytest.raises(error):
+        await intake.take_whole(place.user_id, NewUpload("song.mp3", length=200_000), body, at_most=200_000)
+    assert asyncio.all_tasks() == tasks
+    await intake.close()
+
+
+async def test_small_files_have_no_limit_of_their_own(place, song):
+    settings = replace(place.settings, max_upload_bytes=len(song) - 1)
+    intake = Intake(place.database, place.spool, place.blobs, settings, Metrics(), boot_id=BOOT)
+    with pytest.raises(TooLarge):
+        await intake.take_whole(place.user_id, NewUpload("song.mp3"), Bytes(song), at_most=len(song))
+    assert (place.account, place.blob_files) == ((0, 0, 0), [])
+    await intake.close()
+
+
+async def test_a_blob_that_could_not_be_taken_back_is_found_by_the_next_start(place, whole, song, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "fault")
+
+    rename = os.rename
+    with monkeypatch.context() as patched:
+        patched.setattr(local, "flush_directory", fail)
+        patched.setattr(os, "rename", lambda *names: fail() if "blobs" in str(names[0]) else rename(*names))
+        with pytest.raises(StorageFailed):
+            await whole(song)
+    monkeypatch.setattr(reserved, "AT_A_TIME", 1)
+    place.intake._at_once.keys._spare.clear()
+    await whole(song[:-1])  # new names are reserved
+    await place.recover()
+    known = {row["key"] for row in place.rows("blobs")}
+    assert {path.name for path in place.blob_files} <= known
+
+
+async def test_a_database_that_reserves_no_names_is_unhealthy(place, whole, song, monkeypatch):
+    def fail(*_, **__):
+        raise StorageFailed("no disk")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blobs, "reserve", fail)
+        for _ in range(3):
+            with pytest.raises(StorageFailed):
+                await whole(song)
+    assert not place.intake.is_healthy()
 
 
 @pytest.mark.parametrize("is_committed", [True, False])

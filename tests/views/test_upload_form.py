@@ -1,11 +1,13 @@
 """The form door, in process: names before and after, several files, and files that are none."""
 
+import asyncio
 import io
 
 import pytest
 from aiohttp import FormData
 
 from service.keys import DATABASE
+from service.uploads.at_once import MOST_BYTES, WITHIN_S
 from service.views import forms
 from service.web.multipart import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 
@@ -41,6 +43,23 @@ async def test_one_file_is_one_receipt(client, auth, song, field):
     track = await answer.json()
     assert answer.headers["Location"] == f"/tracks/{track['id']}"
     assert (track["title"], track["filename"], track["size"]) == ("Sea Song", "Sea Song.mp3", len(song))
+
+
+async def test_a_refused_file_that_comes_slowly_does_not_take_the_next_one_with_it(client, auth, song):
+    noise = b"no music at all " * 6000
+    part = b'--x\r\nContent-Disposition: form-data; name="mp3"; filename="%s"\r\n\r\n%s\r\n'
+    body = part % (b"noise.mp3", noise) + part % (b"song.mp3", song) + b"--x--\r\n"
+    assert len(body) <= MOST_BYTES
+
+    async def slowly():
+        yield body[: len(noise) - 1000]
+        await asyncio.sleep(WITHIN_S * 2)
+        yield body[len(noise) - 1000 :]
+
+    headers = {**auth, "Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(len(body))}
+    answer = await client.post("/tracks", data=slowly(), headers=headers)
+    assert answer.status == 207
+    assert [item["status"] for item in (await answer.json())["items"]] == [415, 201]
 
 
 @pytest.mark.parametrize("first", [True, False])
