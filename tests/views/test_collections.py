@@ -454,3 +454,28 @@ async def test_each_needs_its_scope(client, auth, method, path, scope):
 async def test_an_unknown_collection_is_not_found(send, name):
     for suffix in ("", "/tracks", ".m3u8", ".zip"):
         assert (await send("GET", f"/collections/{name}{suffix}")).status == 404
+
+
+async def test_a_form_makes_a_collection_and_leads_to_its_page(client, auth, token):
+    browser = {"Accept": "text/html", "Cookie": f"session={token}"}
+    made = await client.post("/collections", data={"name": "<b>Train"}, headers=browser, allow_redirects=False)
+    assert made.status == 303
+    url = made.headers["Location"]
+    assert (await (await client.get(url, headers=auth)).json())["name"] == "<b>Train"
+    for path in (url, "/collections"):
+        page = await client.get(path, headers=browser)
+        assert (page.status, page.content_type) == (200, "text/html")
+        assert "&lt;b&gt;Train" in await page.text()
+    assert (await client.get("/collections/nowhere", headers=browser)).status == 404
+
+
+async def test_a_form_of_another_site_makes_no_collection(client, token):
+    foreign = {"Accept": "text/html", "Cookie": f"session={token}", "Sec-Fetch-Site": "cross-site"}
+    answer = await client.post("/collections", data={"name": "Planted"}, headers=foreign, allow_redirects=False)
+    assert answer.status == 403
+
+
+async def test_a_form_without_a_name_is_a_page_that_says_so(client, token):
+    browser = {"Accept": "text/html", "Cookie": f"session={token}"}
+    answer = await client.post("/collections", data={"name": " "}, headers=browser, allow_redirects=False)
+    assert (answer.status, answer.content_type) == (422, "text/html")
