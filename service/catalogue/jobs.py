@@ -119,10 +119,13 @@ def fail(connection: sqlite3.Connection, job: Job, *, problem: str) -> None:
 
 
 def put_back(connection: sqlite3.Connection, job: Job) -> None:
-    """The job was not its own reason to end; the attempt does not count."""
+    """The job was not its own reason to end; the attempt does not count, unless another one has begun."""
     connection.execute(
-        "UPDATE jobs SET state = 'waiting', attempts = attempts - 1 WHERE job_id = ? AND state = 'running'",
-        (job.job_id,),
+        """
+        UPDATE jobs SET state = 'waiting', attempts = attempts - 1
+        WHERE job_id = ? AND state = 'running' AND attempts = ?
+        """,
+        (job.job_id, job.attempts),
     )
 
 

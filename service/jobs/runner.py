@@ -208,8 +208,12 @@ class Runner:
 
     async def _put_unsettled_back(self) -> None:
         while self._unsettled:
-            await self._database.write(partial(jobs.put_back, job=self._unsettled[-1]))
-            self._unsettled.pop()
+            job = self._unsettled.pop()  # before anything is waited for: other lanes do the same
+            try:
+                await self._database.write(partial(jobs.put_back, job=job))
+            except Exception:
+                self._unsettled.append(job)
+                raise
 
     async def _rest(self, kind: str, worker: Worker) -> None:
         wake = self._wakes[kind]

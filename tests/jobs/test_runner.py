@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
 import orjson
 import pytest
@@ -239,6 +240,29 @@ async def test_a_job_whose_end_could_not_be_noted_runs_again_without_a_restart(
     async with running(Failing(place, covers, StorageFailed("no disk"), StorageFailed("no disk"))):
         await until(lambda: track(row["track_id"])["metadata"] == "available")
     assert not failures
+
+
+async def test_lanes_that_put_back_at_once_what_could_not_be_noted_forget_none_of_it(place, covers, song):
+    for number in range(3):
+        await place.upload(song + bytes(number))
+    taken = await place.database.write(
+        partial(jobs.take, kind="describe", now=clock.now(), limit=3, most_bytes=1 << 30)
+    )
+    runner = Runner(place.database, Analyst(place.database, place.blobs, covers), Metrics(), processes=1)
+    runner._unsettled += taken
+    await asyncio.gather(*(runner._put_unsettled_back() for _ in range(2)))
+    assert open_jobs(place) == [("describe", "waiting")] * 3
+    assert {row["attempts"] for row in place.rows("jobs")} == {0}
+
+
+async def test_a_job_that_runs_again_is_not_put_back_by_who_had_it_before(place, song):
+    await place.upload(song)
+    take = partial(jobs.take, kind="describe", now=clock.now())
+    (first,) = await place.database.write(take)
+    await place.database.write(partial(jobs.postpone, job=first, due_at=0, problem="-"))
+    await place.database.write(take)
+    await place.database.write(partial(jobs.put_back, job=first))
+    assert open_jobs(place) == [("describe", "running")]
 
 
 async def test_a_lane_lives_on_when_the_queue_cannot_be_read(place, running, track, song, monkeypatch):
