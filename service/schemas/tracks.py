@@ -77,11 +77,23 @@ class TrackSchema(Schema):
 class GivenText(Text):
     """A word of a user about a track: NFC, no control characters, no blanks at its ends."""
 
+    kept = ""
+    """Control characters there may be."""
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = unicodedata.normalize("NFC", super()._deserialize(value, attr, data, **kwargs)).strip()
-        if any(unicodedata.category(character) == "Cc" for character in text):
+        if any(unicodedata.category(character) == "Cc" and character not in self.kept for character in text):
             raise ValidationError("Must not contain control characters.")
         return text
+
+
+class GivenLines(GivenText):
+    """The same with line breaks, of which LF is the only form."""
+
+    kept = "\n\r\t"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return super()._deserialize(value, attr, data, **kwargs).replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Labels(fields.Dict):
@@ -106,7 +118,7 @@ class ChangeSchema(Schema):
     album_artist = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
     genre = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
     composer = GivenText(allow_none=True, validate=Length(max=MAX_TEXT))
-    comment = GivenText(allow_none=True, validate=Length(max=MAX_COMMENT))
+    comment = GivenLines(allow_none=True, validate=Length(max=MAX_COMMENT))
     year = fields.Integer(allow_none=True, strict=True, validate=Range(min=0, max=MAX_YEAR))
     track_number = fields.Integer(allow_none=True, strict=True, validate=Range(min=0, max=MAX_NUMBER))
     disc_number = fields.Integer(allow_none=True, strict=True, validate=Range(min=0, max=MAX_NUMBER))

@@ -290,6 +290,7 @@ async def test_a_change_needs_if_match(client, auth, track):
         ({"title": 5}, "/title"),
         ({"title": "a\0b"}, "/title"),
         ({"album": "a\nb"}, "/album"),
+        ({"comment": "bell \x07"}, "/comment"),
         ({"artist": ["x"]}, "/artist"),
         ({"size": 5}, "/size"),
         ({"labels": ["x"]}, "/labels"),
@@ -392,3 +393,9 @@ async def test_a_browser_is_led_on(client, track, auth):
 async def test_other_methods_are_not_allowed(client, auth, track):
     answer = await client.put(url_of(track), headers=auth)
     assert (answer.status, answer.headers["Allow"]) == (405, "DELETE, GET, HEAD, PATCH")
+
+
+async def test_a_comment_may_have_lines(client, auth, track):
+    patch = {"comment": "one\r\ntwo\rthree\n\tfour"}
+    answer = await client.patch(url_of(track), json=patch, headers={**auth, "If-Match": "*"})
+    assert (await answer.json())["comment"] == "one\ntwo\nthree\n\tfour"
