@@ -8,6 +8,7 @@ steps to, and fifty hand-overs to a busy event loop cost more than the query. ``
 a test holds the SQL here equal to it.
 """
 
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ _MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
 FIELDS = tuple(_MEMBERS)
 
 _SEPARATOR = "\x1e"  # never raw in JSON
+_CALLS = 8
 _PATIENCE = 800_000
 """Instructions of SQLite's machine for a walk, which takes some twenty for a row that it passes: some milliseconds."""
 
@@ -208,12 +210,12 @@ def _first(
         return ask(f"SELECT number, {_columns(keys)} FROM {LISTED}", {"numbers": found})
     # Nobody knows how soon enough are met where a range has to do with the order, so that ever more is tried.
     if selection.has_ranges_beside(walked):
-        with _patience(connection, _PATIENCE // 8):
+        with patience(connection, _PATIENCE // 8):
             return ask(along(walked), parameters)
         column = selection.narrow(connection, columns, NARROW, selection.bearable(walked))
         if column is not None:
             return ask(along(column), parameters)
-    with _patience(connection, _PATIENCE):
+    with patience(connection, _PATIENCE):
         return ask(along(walked), parameters)
     if (column := selection.narrow(connection, columns, MANY, 2 * FEW)) is not None:
         return ask(along(column), parameters)
@@ -247,9 +249,13 @@ def _walked(selection: Selection, order: Sequence[Key]) -> str | None:
 
 
 @contextmanager
-def _patience(connection: sqlite3.Connection, instructions: int) -> Iterator[None]:
-    """Leave the block when what is asked inside takes longer."""
-    connection.set_progress_handler(lambda: True, max(1, instructions))
+def patience(connection: sqlite3.Connection, instructions: int) -> Iterator[None]:
+    """Leave the block when what is asked inside takes longer.
+
+    SQLite goes on counting where a statement was the last time, so that the first of the calls may come at once.
+    """
+    calls = itertools.count(1)
+    connection.set_progress_handler(lambda: next(calls) > _CALLS, max(1, instructions // _CALLS))
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
-from service.catalogue.facets import FACETS, count_facets
+from service.catalogue.facets import FACETS, count_facets, count_soon
 from service.errors import InvalidQuery
 from service.keys import DATABASE
 from service.views.listing import CACHE, RULES
@@ -45,13 +45,13 @@ async def narrowing(
 ) -> dict[str, list[dict[str, Any]]]:
     """To what a page of the listing can be narrowed: ``{artist: [{value, count, url}]}``.
 
-    What it is narrowed to already is not offered again.
+    What it is narrowed to already is not offered again, and nothing is where counting would keep the page waiting.
     """
     conditions, _ = read_conditions(parameters, RULES, OF_A_PAGE)
     names = tuple(name for name in DEFAULT if name not in parameters)
     if not names:
         return {}
-    counted = await count_facets(request.app[DATABASE], user_id, tuple(conditions), names, MOST_SHOWN)
+    counted = await count_soon(request.app[DATABASE], user_id, tuple(conditions), names, MOST_SHOWN)
     facets = {name: orjson.loads(orjson.dumps(values)) for name, values in counted.items()}
     for name, values in facets.items():
         for each in values:

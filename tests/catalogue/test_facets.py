@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.catalogue import facets, selection
 from service.catalogue.facets import FACETS, _count
 from tests.catalogue.test_selection import CONDITIONS, LISTED, lower, matches
-from tests.rows import add_track
+from tests.rows import add_track, add_user
 
 MOST = st.sampled_from(
     [(("has_cover", "=", 0),), (("mode", "=", "cbr"),), (("words", "=", ("l",)),), (("genre", "=", ""),)]
@@ -53,3 +53,16 @@ def test_what_most_tracks_have_is_counted_by_the_others(fresh, monkeypatch):
     assert orjson.loads(orjson.dumps(counts)) == {
         "genre": [{"value": "Pop", "count": 100}, {"value": "Jazz", "count": 99}]
     }
+
+
+async def test_who_cannot_wait_gets_all_or_nothing(database, write, monkeypatch):
+    await write(add_user)
+    for number in range(30):
+        await write(add_track, number, artist=f"artist {number}", genre="Jazz")
+    asked = ("u1", (("genre", "=", "Jazz"),), ("artist",), 50)
+    assert orjson.dumps(await facets.count_soon(database, *asked)) == orjson.dumps(
+        await facets.count_facets(database, *asked)
+    )
+    monkeypatch.setattr(facets, "_SOON", 10)
+    assert await facets.count_soon(database, *asked) == {}
+    assert await database.read("SELECT 1")
