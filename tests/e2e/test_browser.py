@@ -764,7 +764,7 @@ async def test_collections_without_javascript(browser, server, tmp_path):
     page = await new_page(browser, server, java_script_enabled=False)
     await page.goto("/collections")
     await page.get_by_label("A new collection").fill("Plain")
-    await page.get_by_role("button", name="Make it").click()
+    await page.get_by_role("button", name="Create").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Plain")
     await page.goto(f"/tracks/{track_id}")
     await page.get_by_text("Add to a collection").last.click()
