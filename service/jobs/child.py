@@ -2,9 +2,9 @@
 
 A task is a line of JSON on standard input, ``{"task", "path", "cpu_s", "size"}``, and ``size`` bytes behind it. The
 answer is a line of JSON on standard output, with the ``sizes`` of the pieces of bytes behind it: ``{"result"}``, or
-``{"reason"}`` when the file cannot be read, or ``{"trouble"}`` when the disk cannot. Whatever a file does to the
-libraries that read it happens here: it can write no file, take no more memory and time than this, and knows nothing but
-the path it was told.
+``{"reason"}`` when the file cannot be read, or ``{"trouble"}`` when the disk cannot. Behind one that ``is_last`` the
+process ends. Whatever a file does to the libraries that read it happens here: it can write no file, take no more memory
+and time than this, and knows nothing but the path it was told.
 """
 
 import contextlib
@@ -116,7 +116,7 @@ def run(source: BinaryIO, out: BinaryIO) -> None:
         try:
             result, pieces = TASKS[task["task"]](Path(task["path"]), data)
         except MemoryError:
-            answer({"reason": "It takes too much memory to read."}, [], out)
+            answer({"reason": "It takes too much memory to read.", "is_last": True}, [], out)
             return  # what is left of the memory may be in pieces
         except FileNotFoundError:
             answer({"reason": "No such file."}, [], out)

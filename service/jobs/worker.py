@@ -18,6 +18,7 @@ MAX_REASON = 300  # characters
 TASKS_PER_PROCESS = 500
 """Then a new one takes over, so that nothing a file left behind lasts."""
 
+PROGRAM = ("-m", "service.jobs.child")
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
 
 
@@ -93,7 +94,7 @@ class Worker:
             await self.close()  # what the process answers now would be taken for the answer to the next task
             raise
         self._tasks += 1
-        if self._tasks >= TASKS_PER_PROCESS:
+        if self._tasks >= TASKS_PER_PROCESS or document.get("is_last"):
             await self.close()
         if "reason" in document:
             raise Unreadable(_plain(document["reason"]))
@@ -116,7 +117,7 @@ class Worker:
         self._tasks = 0
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "service.jobs.child"),
+                *(sys.executable, "-P", *PROGRAM),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,  # what libraries say of every broken frame belongs in no log

@@ -154,6 +154,16 @@ async def test_words_of_the_process_are_one_short_line(worker, tmp_path, monkeyp
     assert len(str(caught.value)) == worker_module.MAX_REASON
 
 
+async def test_a_process_that_ends_itself_is_asked_no_more(worker, path_of, monkeypatch):
+    script = "from service.jobs import child\ndef scan(*_): raise MemoryError\nchild.TASKS['scan'] = scan\n"
+    script += "child.main()"
+    monkeypatch.setattr(worker_module, "PROGRAM", ("-c", script))
+    for _ in range(10):
+        with pytest.raises(Unreadable, match="memory"):  # and not Died, of the one before
+            await worker.ask("scan", path_of("cbr128"), PLENTY)
+        assert worker.process_id is None
+
+
 async def test_a_disk_that_fails_is_not_the_file_and_its_path_is_told_nobody(worker, tmp_path):
     with pytest.raises(Died, match=r"^The file cannot be read: Is a directory\.$"):
         await worker.ask("scan", tmp_path, PLENTY)
