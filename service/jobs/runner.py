@@ -18,7 +18,7 @@ from service.catalogue import clock, jobs, tracks
 from service.catalogue.database import Database
 from service.catalogue.jobs import Job
 from service.catalogue.tracks import Cover, Description
-from service.errors import NotAPicture, Overloaded, StorageFailed
+from service.errors import DatabaseFull, NotAPicture, Overloaded, StorageFailed
 from service.jobs.analyse import Analyst
 from service.jobs.worker import Died, Unreadable, Worker
 from service.metrics import Metrics
@@ -277,6 +277,8 @@ class Runner:
             if error.errno in NO_ROOM:
                 return await self._wait_for_room(job, problem)
             return await self._try_again(job, problem)
+        except DatabaseFull as error:
+            return await self._wait_for_room(job, str(error))
         except StorageFailed as error:
             await self._try_again(job, str(error))
             raise

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from service.catalogue import analyses, clock, jobs, tracks
-from service.errors import Overloaded, StorageFailed
+from service.errors import DatabaseFull, Overloaded, StorageFailed
 from service.jobs import analyse as analyse_module
 from service.jobs import runner as runner_module
 from service.jobs.analyse import Analyst
@@ -288,6 +288,16 @@ async def test_a_full_disk_is_waited_for_and_counts_as_no_attempt(place, running
         await until(lambda: place.rows("jobs")[0]["problem"])
         assert place.rows("jobs")[0]["problem"] == "The disk failed: No space left on device."
         await until(lambda: track(row["track_id"])["metadata"] == "available")
+
+
+async def test_a_full_database_is_waited_for_and_counts_as_no_attempt(place, running, covers, track, song, monkeypatch):
+    monkeypatch.setattr(runner_module, "NO_ROOM_PAUSE_S", 0)
+    monkeypatch.setattr(runner_module, "BACKOFF_S", (0, 0))
+    monkeypatch.setattr(runner_module, "FAILURE_PAUSE_S", 0)
+    row = await place.upload(song)
+    async with running(Failing(place, covers, *(DatabaseFull("full") for _ in range(7)))):
+        await until(lambda: track(row["track_id"])["metadata"] != "pending")
+    assert track(row["track_id"])["metadata"] == "available"
 
 
 async def test_a_track_that_ends_the_service_each_time_is_let_go(place, running, track, song):
