@@ -1,4 +1,4 @@
-"""Names that the running process may give to blobs before a row knows of them: see ``service/uploads/keys.py``."""
+"""Names that the running process may give to blobs before a row knows of them: see ``service/uploads/reserved.py``."""
 
 from alembic import op
 
