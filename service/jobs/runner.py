@@ -9,8 +9,8 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -47,6 +47,7 @@ BUSY = 0.5
 """Of one core: when this process uses more, uploads or downloads have much to do."""
 LULL_S = 0.1
 LULL_PATIENCE_S = 5.0
+AT_LEAST_S = 1.0
 
 DRAIN_S = 5.0
 RETRY_AFTER_S = 5
@@ -174,7 +175,8 @@ class Runner:
                     if kind == "measure":
                         await self._lull()
                     if batch := await self._take(kind):
-                        await self._do_all(batch, worker)
+                        async with self._giving_way(worker) if kind == "measure" else nullcontext():
+                            await self._do_all(batch, worker)
                     else:
                         await self._rest(kind, worker)
                 except StorageFailed as error:
@@ -189,11 +191,27 @@ class Runner:
     async def _lull(self) -> None:
         """Wait until the service is less busy, for a while: nobody waits for what is measured."""
         ends_at = time.monotonic() + LULL_PATIENCE_S
-        is_busy = True
-        while is_busy and not self._is_stopping and time.monotonic() < ends_at:
-            began, cpu_s = time.monotonic(), time.process_time()
-            await asyncio.sleep(LULL_S)
-            is_busy = time.process_time() - cpu_s > BUSY * (time.monotonic() - began)
+        while time.monotonic() < ends_at and not self._is_stopping:
+            if not await _is_busy():
+                return
+
+    @asynccontextmanager
+    async def _giving_way(self, worker: Worker) -> AsyncIterator[None]:
+        """Let the worker stand still while the service is busy; every few seconds it gets on for one all the same."""
+
+        async def give_way() -> None:
+            while True:
+                if await _is_busy() and not self._is_stopping:
+                    with worker.paused():
+                        await self._lull()
+                    await asyncio.sleep(AT_LEAST_S)
+
+        task = asyncio.create_task(give_way())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _take(self, kind: str) -> list[Job]:
         now = clock.now()
@@ -315,3 +333,10 @@ class Runner:
         await self._database.write(give_up)
         logger.warning("%s of track %s: %s", job.kind, job.track_id, problem)
         return "failed"
+
+
+async def _is_busy() -> bool:
+    """Whether this process, and not those that look into files, has much to do at the moment."""
+    began, cpu_s = time.monotonic(), time.process_time()
+    await asyncio.sleep(LULL_S)
+    return time.process_time() - cpu_s > BUSY * (time.monotonic() - began)

@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,7 @@ class Worker:
         self._process: Process | None = None
         self._tasks = 0
         self._turn = asyncio.Lock()
+        self._time: asyncio.Timeout | None = None
 
     @property
     def process_id(self) -> int | None:
@@ -83,7 +86,7 @@ class Worker:
         process = await self._start()
         line = orjson.dumps({"task": task, "path": str(path), "cpu_s": limits.cpu_s, "size": len(data)})
         try:
-            async with asyncio.timeout(limits.wall_s):
+            async with asyncio.timeout(limits.wall_s) as self._time:
                 document, pieces = await _exchange(process, line + b"\n" + data)
         except TimeoutError:
             await self.close()
@@ -93,6 +96,8 @@ class Worker:
         except BaseException:
             await self.close()  # what the process answers now would be taken for the answer to the next task
             raise
+        finally:
+            self._time = None
         self._tasks += 1
         if self._tasks >= TASKS_PER_PROCESS or document.get("is_last"):
             await self.close()
@@ -101,6 +106,27 @@ class Worker:
         if "trouble" in document:
             raise Died(f"The file cannot be read: {_plain(document['trouble'])}.")
         return Answer(document["result"], pieces)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the process stand still while the context is open. That time does not count."""
+        process, task = self._process, self._time
+        ends_at, began = task.when() if task else None, time.monotonic()
+        self._signal(process, signal.SIGSTOP)
+        if task is not None and not task.expired():
+            task.reschedule(None)
+        try:
+            yield
+        finally:
+            self._signal(process, signal.SIGCONT)
+            if task is not None and task is self._time and ends_at is not None and not task.expired():
+                task.reschedule(ends_at + time.monotonic() - began)
+
+    @staticmethod
+    def _signal(process: Process | None, number: int) -> None:
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
 
     async def close(self) -> None:
         """End the process, if there is one."""

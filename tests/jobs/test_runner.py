@@ -486,3 +486,21 @@ async def test_measuring_waits_while_the_service_is_busy_but_not_for_ever(place,
         await until(lambda: track(row["track_id"])["metadata"] == "available")
         assert track(row["track_id"])["state"] == "analysing"
         await until(lambda: track(row["track_id"])["state"] == "ready")
+
+
+async def test_a_file_is_decoded_with_pauses_while_the_service_is_busy(place, running, track, song, monkeypatch):
+    monkeypatch.setattr(runner_module, "BUSY", -1.0)
+    monkeypatch.setattr(runner_module, "LULL_PATIENCE_S", 0.2)
+    monkeypatch.setattr(runner_module, "AT_LEAST_S", 0.05)
+    pauses = []
+    paused = Worker.paused
+
+    def counted(worker):
+        pauses.append(worker.process_id)
+        return paused(worker)
+
+    monkeypatch.setattr(Worker, "paused", counted)
+    row = await place.upload(song)
+    async with running():
+        await until(lambda: track(row["track_id"])["state"] == "ready")
+    assert any(pauses)

@@ -216,3 +216,27 @@ asyncio.run(main())
     async with asyncio.timeout(5):
         while Path(f"/proc/{process_id}").exists() and "(zombie)" not in Path(f"/proc/{process_id}/status").read_text():
             await asyncio.sleep(0.01)
+
+
+async def test_a_process_that_is_paused_stands_still_and_that_time_does_not_count(worker, fifo):
+    task = asyncio.create_task(worker.ask("scan", fifo, Limits(cpu_s=30, wall_s=0.6)))
+    process_id = await until_it_runs(worker)
+    with worker.paused():
+        await asyncio.sleep(0.9)
+        assert state_of(process_id) == "T"
+        assert not task.done()
+    assert state_of(process_id) != "T"
+    with pytest.raises(TooSlow):
+        await asyncio.wait_for(task, 5)
+
+
+async def test_a_process_that_was_ended_while_it_was_paused_is_no_harm(worker, path_of):
+    await worker.ask("scan", path_of("cbr128"), PLENTY)
+    with worker.paused():
+        await worker.close()
+    with worker.paused():
+        assert (await worker.ask("scan", path_of("cbr128"), PLENTY)).result
+
+
+def state_of(process_id):
+    return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
