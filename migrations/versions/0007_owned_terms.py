@@ -1,4 +1,4 @@
-"""Every term of the full-text index is its owner's, and the index has beginnings of words only, of up to six characters.
+"""Each term of the full-text index is its owner's, and the index has beginnings of words only, of up to six characters.
 
 Words have the three characters of the owner's mark in front, so beginnings of one to six are prefixes of four to nine,
 and marks, which have three, have none. The service indexes all tracks anew when it opens the database.
