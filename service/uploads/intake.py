@@ -492,3 +492,4 @@ class Intake:
     async def close(self) -> None:
         """Wait for what is ending, then let the threads go. Idempotent."""
         await self._appending.close()
+        await self._at_once.keys.give_back()

@@ -49,6 +49,8 @@ async def recover(database: Database, spool: Spool, blobs: LocalBlobs, *, boot_i
 
 async def _end_reservations(database: Database, blobs: LocalBlobs) -> None:
     reserved = await blob_rows.list_reserved(database)
+    if not reserved:
+        return
     left = await wrap(lambda: [key for key in reserved if blobs.size(key) is not None])()
     await database.write(partial(blob_rows.end_reservations, left=left, now=clock.now()))
 

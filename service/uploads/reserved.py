@@ -6,10 +6,12 @@ ahead of time, many together, and after a crash the next start looks which of th
 
 import asyncio
 import secrets
+from contextlib import suppress
 from functools import partial
 
 from service.catalogue import blobs
 from service.catalogue.database import Database
+from service.errors import StorageFailed
 
 AT_A_TIME = 128
 
@@ -22,6 +24,7 @@ class ReservedKeys:
         self._spare: list[str] = []
         self._taken: set[str] = set()
         self._refilling = asyncio.Lock()
+        self._has_reserved = False
 
     async def take(self) -> str:
         """A name nobody has.
@@ -42,7 +45,14 @@ class ReservedKeys:
         start."""
         self._taken.discard(key)
 
+    async def give_back(self) -> None:
+        """Nobody takes any more: the next start has only those to look after that were never released. Idempotent."""
+        if self._has_reserved:
+            self._spare, self._has_reserved = [], False
+            with suppress(StorageFailed):  # then it looks after all of them
+                await self._database.write(partial(blobs.reserve, keys=[], taken=list(self._taken)))
+
     async def _refill(self) -> None:
         fresh = [secrets.token_hex(16) for _ in range(AT_A_TIME)]
         await self._database.write(partial(blobs.reserve, keys=fresh, taken=list(self._taken)))
-        self._spare = fresh
+        self._spare, self._has_reserved = fresh, True

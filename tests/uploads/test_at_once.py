@@ -318,3 +318,19 @@ async def test_many_at_once_are_all_taken(place, whole, song, monkeypatch):
     rows = await asyncio.gather(*(whole(song + bytes(number)) for number in range(8)))
     assert len({row["key"] for row in rows}) == 8
     assert place.account[2] == 8
+
+
+async def test_what_was_not_used_is_given_back_at_the_end(place, whole, song, monkeypatch):
+    await whole(song)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalBlobs, "delete", broken)
+        patched.setattr(LocalBlobs, "adopt", broken)
+        with pytest.raises(StorageFailed):
+            await whole(song + b"other")  # nobody knows what has become of its name
+    await place.intake.close()
+    assert len(place.rows("reserved_keys")) == 1
+    await place.intake.close()
+
+
+def broken(*_):
+    raise OSError(errno.EIO, "fault")
