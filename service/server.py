@@ -181,8 +181,12 @@ async def _drain(runner: web.AppRunner, site: web.BaseSite, timeout_s: float, hu
 
 
 def _close_idle(runner: web.AppRunner) -> None:
-    """Close the connections on which nothing runs; aiohttp would do it at the end, and has no public way before."""
+    """Close the connections that wait for a request; aiohttp would do it at the end, and has no public way before.
+
+    One that was answered before its body was through is not idle: closed now, what still arrives would reset it, and
+    its client might never read the answer. aiohttp reads it out for `LINGERING_TIME_S`.
+    """
     assert runner.server is not None
     for connection in runner.server.connections:
-        if connection._current_request is None and not connection._messages:
+        if connection._waiter is not None and not connection._messages:
             connection.force_close()

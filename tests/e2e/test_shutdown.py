@@ -92,6 +92,25 @@ def test_a_request_on_a_connection_that_is_still_busy_is_told_to_come_back(make_
     assert server.wait(10) == 0
 
 
+def test_who_was_refused_while_still_sending_can_read_why(make_server):
+    server = make_server()
+    head = b"PUT /spool/refused.mp3 HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(head + bytes(1000))
+        deadline = time.monotonic() + 5
+        while "PUT /spool/refused.mp3 401" not in server.log:
+            assert time.monotonic() < deadline, server.log
+            time.sleep(0.01)
+        server.signal(signal.SIGTERM)
+        time.sleep(0.3)
+        for _ in range(30):
+            client.sendall(bytes(100_000))
+            time.sleep(0.01)
+        assert client.recv(65536).startswith(b"HTTP/1.1 401")
+    assert server.wait(10) == 0
+    assert "Traceback" not in server.log, server.log
+
+
 def test_an_upload_that_outlasts_the_drain_is_kept(make_server, content_of):
     server = make_server(drain_timeout_s=1)
     content = content_of("cbr320")
