@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounts": {"catalogue", *BASE},
     "uploads": {"audio", "catalogue", "storage", *BASE},
     "jobs": {"uploads", "audio", "catalogue", "storage", *BASE},
+    "upkeep": {"catalogue", "storage", *BASE},
     # what answers
     "web": {"accounts", "keys", *BASE},
     "views": {"web", "wire", "schemas", "uploads", "audio", "accounts", "catalogue", "storage", "keys", *BASE},
@@ -58,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "schemas",
         "storage",
         "uploads",
+        "upkeep",
         "jobs",
         "keys",
         "log",

@@ -169,9 +169,10 @@ def test_migrate_tells_what_it_did(run, data_dir):
     assert "nothing to do" in out
 
 
-def test_another_applications_database_is_left_alone(run, data_dir):
+def test_another_applications_database_is_left_alone(run, data_dir, monkeypatch):
     import sqlite3
 
+    monkeypatch.setenv("YARRR_PORT", "0")  # on the usual one a service may be running
     data_dir.mkdir()
     connection = sqlite3.connect(data_dir / "catalogue.db")
     connection.execute("CREATE TABLE theirs (x)")
@@ -488,3 +489,49 @@ def test_analysing_nothing_and_what_is_not_there(run, tracks):
     assert queued(run) == [], "all of them or none"
     code, out, err = run("jobs")
     assert (code, out, err) == (0, "", "None.\n")
+
+
+def test_a_backup_says_what_it_did_and_what_was_wrong(run, tracks, data_dir, tmp_path):
+    target = tmp_path / "backup"
+    code, out, err = run("backup", str(target))  # the files are not what their rows say
+    assert (code, out) == (1, f"{target}: 2 files; 0 copied now (0.0 MB), 0 removed.\n")
+    assert err.count("Error: blob ") == 2
+    assert run("fsck", "--quick")[:2] == (0, "")
+    code, out, err = run("fsck")
+    assert (code, out.count("has the SHA-256"), err) == (1, 2, f"{data_dir}: 2 faults.\n")
+    code, out, _ = run("fsck", str(target))
+    assert (code, out.count("has no file")) == (1, 2)
+
+
+def test_a_good_backup_is_exit_0(run, alice, tmp_path):
+    target = tmp_path / "backup"
+    assert run("backup", str(target))[:2] == (0, f"{target}: 0 files; 0 copied now (0.0 MB), 0 removed.\n")
+    assert json.loads(run("backup", str(target), "--json")[1]) == {
+        "blobs": 0,
+        "copied": 0,
+        "copied_bytes": 0,
+        "removed": 0,
+        "faults": [],
+    }
+    assert run("fsck", str(target)) == (0, "", f"{target}: no faults.\n")
+
+
+def test_a_backup_needs_a_place_of_its_own(run, alice, data_dir, tmp_path):
+    target = tmp_path / "backup"
+    assert "lie in each other" in run("backup", str(data_dir / "backup"))[2]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    assert "neither empty nor a backup" in run("backup", str(tmp_path / "other"))[2]
+    assert run("backup", str(target))[0] == 0
+    with locked(Settings(data_dir=target)):
+        code, _, err = run("backup", str(target))
+    assert (code, err) == (1, f"Error: {target} is in use: by another backup, or a service.\n")
+
+
+def test_there_is_nothing_to_back_up_or_to_check(run, data_dir, tmp_path):
+    code, _, err = run("backup", str(tmp_path / "backup"))
+    assert (code, err) == (1, f"Error: There is no catalogue in {data_dir}.\n")
+    assert not (tmp_path / "backup").exists()
+    code, _, err = run("fsck")
+    assert code == 1
+    assert "has schema None" in err

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from service.cli import jobs, serve, token, upload, user
+from service.cli import jobs, serve, token, upkeep, upload, user
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ for command in (
     upload.upload,
     jobs.list_queue,
     jobs.analyse,
+    upkeep.backup,
+    upkeep.fsck,
     user.user,
     token.token,
 ):

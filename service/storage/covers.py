@@ -29,7 +29,7 @@ class LocalCovers:
 
     def path(self, digest: bytes, size: int) -> Path:
         """Where that picture lies in that size, one of `SIZES`."""
-        return self._folder(digest) / f"{size}.jpg"
+        return self.folder(digest) / f"{size}.jpg"
 
     def put(self, digest: bytes, images: Mapping[int, bytes]) -> None:
         """Keep a picture in all its sizes; a reader sees whole files only.
@@ -37,7 +37,7 @@ class LocalCovers:
         Raises:
             OSError: the disk failed or is full.
         """
-        folder = self._folder(digest)
+        folder = self.folder(digest)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for size, image in images.items():
             target = folder / f"{size}.jpg"
@@ -59,8 +59,13 @@ class LocalCovers:
     def delete(self, digest: bytes) -> None:
         """Remove the picture; nothing happens when it is not there."""
         with suppress(FileNotFoundError):
-            shutil.rmtree(self._folder(digest))
+            shutil.rmtree(self.folder(digest))
 
-    def _folder(self, digest: bytes) -> Path:
+    def list_all(self) -> list[bytes]:
+        """The digests of all pictures that are there."""
+        return [bytes.fromhex(path.name) for path in self.directory.glob("??/" + "[0-9a-f]" * 64)]
+
+    def folder(self, digest: bytes) -> Path:
+        """Where that picture lies in all its sizes."""
         name = digest.hex()
         return self.directory / name[:2] / name
