@@ -127,7 +127,7 @@ async def _storage(app: web.Application) -> AsyncIterator[None]:
         password = await accounts.ensure_admin(settings.admin_password)
         if password is not None:
             print(f"Created the user admin with the password {password} (shown only this once).", flush=True)  # noqa: T201
-        covers = LocalCovers(settings.data_dir / "covers")
+        covers = LocalCovers(settings.data_dir / "covers", durable=durable)
         runner = Runner(
             database,
             Analyst(database, blobs, covers),

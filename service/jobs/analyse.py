@@ -132,7 +132,9 @@ class Analyst:
         if rendered is None:
             raise Unreadable(str(answer.result.get("cover_reason")))
         async with self._covers.lock:
-            return await commit(await self._keep(*rendered))
+            cover = await self._keep(*rendered)
+            await asyncio.to_thread(self._covers.flush, cover.digest)
+            return await commit(cover)
 
     async def _keep(self, cover: Cover, images: dict[int, bytes]) -> Cover:
         """First the row, then the files: should no track come to show the picture, the sweep knows of it."""

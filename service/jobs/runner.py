@@ -4,7 +4,6 @@ There is a lane for each kind, with a process of its own, so that a long one nev
 """
 
 import asyncio
-import errno
 import logging
 import sqlite3
 import time
@@ -22,6 +21,7 @@ from service.errors import DatabaseFull, NotAPicture, Overloaded, StorageFailed
 from service.jobs.analyse import Analyst
 from service.jobs.worker import Died, Unreadable, Worker
 from service.metrics import Metrics
+from service.storage.failures import FULL_ERRORS, failure_of
 
 T = TypeVar("T")
 
@@ -53,7 +53,6 @@ DRAIN_S = 5.0
 RETRY_AFTER_S = 5
 FAILURE_PAUSE_S = 5.0
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM_PAUSE_S = 30
 """Until a disk that was full is tried again; that says nothing about the file, and counts as no attempt."""
 
@@ -155,6 +154,7 @@ class Runner:
         Raises:
             NotAPicture: it cannot be shown; nothing was committed.
             Overloaded: the process that looks at it cannot be had.
+            StorageError: no room, or the disk failed.
         """
         async with self._rendering:
             try:
@@ -163,6 +163,8 @@ class Runner:
                 raise NotAPicture(str(error)) from None
             except Died as error:
                 raise Overloaded(str(error), retry_after=RETRY_AFTER_S) from error
+            except OSError as error:
+                raise failure_of(error, "the picture") from error
             finally:
                 await self._renderer.close()
 
@@ -292,7 +294,7 @@ class Runner:
             return await self._try_again(job, str(error))
         except OSError as error:
             problem = f"The disk failed: {error.strerror or type(error).__name__}."  # without the path
-            if error.errno in NO_ROOM:
+            if error.errno in FULL_ERRORS:
                 return await self._wait_for_room(job, problem)
             return await self._try_again(job, problem)
         except DatabaseFull as error:

@@ -1,7 +1,7 @@
 """Rendered covers in a local directory: ``covers/ab/ab34…/512.jpg``, named after the digest of what they were made of.
 
-Many tracks share one picture, and it lies here once. It can be made again from the mp3, so it need not survive a power
-loss; a file that is empty or missing then is one that is not there.
+Many tracks share one picture, and it lies here once. What came out of an mp3 can be made again, so it need not survive
+a power loss: a file that is empty or missing then is one that is not there. What a user chose cannot, and is flushed.
 """
 
 import asyncio
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+
+from service.storage.local import flush
 
 SIZES = (64, 128, 256, 512, 1024)
 """Longest sides in pixels."""
@@ -22,8 +24,9 @@ class LocalCovers:
     Hold `lock` from `put` until a track shows the picture, and from finding that no track does until it is deleted.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
         self.directory = directory
+        self._durable = durable
         self.lock = asyncio.Lock()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -49,6 +52,20 @@ class LocalCovers:
                 with suppress(OSError):
                     new.unlink()
                 raise
+
+    def flush(self, digest: bytes) -> None:
+        """Make sure that the picture survives a power loss.
+
+        Raises:
+            OSError: it failed, or there is no such picture.
+        """
+        if not self._durable:
+            return
+        folder = self.folder(digest)
+        for size in SIZES:
+            flush(self.path(digest, size))
+        for directory in (folder, folder.parent, self.directory):
+            flush(directory)
 
     def read(self, digest: bytes, size: int) -> bytes | None:
         """The picture in that size; None when it is not there."""

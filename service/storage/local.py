@@ -85,7 +85,12 @@ class LocalBlobs:
 
 def flush_directory(directory: Path) -> None:
     """fsync a directory, so that the names in it survive a power loss."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flush(directory, os.O_DIRECTORY)
+
+
+def flush(path: Path, flags: int = 0) -> None:
+    """fsync a file or a directory."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

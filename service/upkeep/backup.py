@@ -15,7 +15,7 @@ from shutil import copytree
 
 from service.catalogue import inventory
 from service.storage.covers import LocalCovers
-from service.storage.local import LocalBlobs, flush_directory
+from service.storage.local import LocalBlobs, flush, flush_directory
 
 MARK = "backup"
 """The file that says that a directory is a backup and may be written over."""
@@ -152,8 +152,7 @@ def _copy_covers(source: Path, covers: LocalCovers, catalogue: Path) -> None:
 
 
 def _install(fresh: Path, target: Path) -> None:
-    with fresh.open("rb") as file:
-        os.fsync(file.fileno())
+    flush(fresh)
     # A log of the catalogue before, if somebody has served the backup, must never be taken for one of the new.
     _discard(target / "catalogue.db", ("-wal", "-shm"))
     flush_directory(target)

@@ -1,6 +1,5 @@
 """The ways an append ends: as a track, as an upload that goes on, refused, or failed by the disk."""
 
-import errno
 import logging
 import sqlite3
 import time
@@ -16,9 +15,10 @@ from ulid import ULID
 from service.catalogue import clock, uploads
 from service.catalogue.database import Database
 from service.catalogue.uploads import Upload
-from service.errors import DatabaseFull, Overloaded, Refused, StorageFailed, StorageFull, YarrrError
+from service.errors import DatabaseFull, Overloaded, Refused, StorageFailed, YarrrError
 from service.metrics import Metrics
 from service.settings import Settings
+from service.storage.failures import failure_of
 from service.storage.local import LocalBlobs
 from service.uploads.append import Append
 from service.uploads.seal import track_of
@@ -28,13 +28,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-BUSY_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Not the disk's fault: too much is going on."""
-
 UNHEALTHY_FAILURES = 3
 UNHEALTHY_WINDOW_S = 60.0
-RETRY_AFTER_S = 5
 
 
 class DiskHealth:
@@ -162,13 +157,12 @@ class Ends:
 
     def note_failure(self, error: OSError) -> YarrrError:
         """Count a failure of the disk; what is to be answered."""
-        if error.errno in BUSY_ERRORS:
-            return Overloaded("The service has no more files or memory at the moment.", retry_after=RETRY_AFTER_S)
-        self._metrics.storage_failures.inc()
-        if error.errno in FULL_ERRORS:
-            return StorageFull("The disk has no room for this upload.")
-        self._health.note_failure()
-        return StorageFailed("The disk failed to store the upload.")
+        failure = failure_of(error, "this upload")
+        if not isinstance(failure, Overloaded):
+            self._metrics.storage_failures.inc()
+        if isinstance(failure, StorageFailed):
+            self._health.note_failure()
+        return failure
 
     async def undo(self, append: Append, writer: Writer, error: DatabaseFull) -> None:
         """The database had no room: surely nothing was committed. An upload that nobody knows goes and makes room."""

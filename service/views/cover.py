@@ -8,7 +8,7 @@ from aiohttp import web
 
 from service.catalogue import clock, tracks
 from service.catalogue.tracks import Cover as Picture
-from service.errors import InvalidQuery, NotFound
+from service.errors import InvalidQuery, NotFound, StorageFailed
 from service.keys import COVERS, DATABASE, JOBS
 from service.schemas.tracks import cover_version, dump_track, track_etag
 from service.storage.covers import SIZES
@@ -47,7 +47,10 @@ class Cover(web.View):
         }
         if is_not_modified(self.request.headers, headers["ETag"]):
             return web.Response(status=304, headers=headers)
-        image = await asyncio.to_thread(self.request.app[COVERS].read, digest, size)
+        try:
+            image = await asyncio.to_thread(self.request.app[COVERS].read, digest, size)
+        except OSError as error:
+            raise StorageFailed("The cover cannot be read.") from error
         if image is None:
             raise NotFound("The cover is lost; analyse the track again.")
         return web.Response(body=image, content_type="image/jpeg", headers=headers)

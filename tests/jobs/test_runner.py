@@ -429,6 +429,18 @@ async def test_a_picture_that_no_track_comes_to_show_is_known_to_the_sweep(place
     assert await unshown == [b"\xab" * 32]
 
 
+async def test_a_picture_that_was_chosen_is_flushed_before_a_track_has_it(place, covers, monkeypatch):
+    steps = []
+    monkeypatch.setattr(covers, "flush", lambda digest: steps.append(("flushed", digest)))
+
+    async def commit(cover):
+        steps.append(("committed", cover.digest))
+
+    answer = Answer({"cover": ABOUT}, [JPEG] * 5)
+    await Analyst(place.database, place.blobs, covers).render(b"", Answering(render=answer), commit)
+    assert steps == [("flushed", b"\xab" * 32), ("committed", b"\xab" * 32)]
+
+
 async def test_copies_that_are_decoded_at_once_know_of_each_other(place, covers, content_of, monkeypatch):
     monkeypatch.setattr(analyse_module, "_most_similar", lambda _print, rows: rows[0]["sound_id"] if rows else None)
     for number in range(3):

@@ -1,6 +1,7 @@
 """The directory of rendered covers."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,28 @@ def test_putting_it_again_takes_the_place_of_what_was_there(covers):
     covers.put(DIGEST, IMAGES)
     assert covers.read(DIGEST, 64) == b"picture 64"
     assert len(files(covers)) == len(SIZES)
+
+
+def test_flushing_is_for_every_file_and_every_name(covers, monkeypatch):
+    covers.put(DIGEST, IMAGES)
+    seen, fsync = [], os.fsync
+
+    def note(descriptor):
+        seen.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    covers.flush(DIGEST)
+    folder = covers.folder(DIGEST)
+    files = [str(covers.path(DIGEST, size)) for size in SIZES]
+    assert seen == [*files, str(folder), str(folder.parent), str(covers.directory)]
+
+
+def test_nothing_is_flushed_where_durability_is_relaxed(tmp_path, monkeypatch):
+    covers = LocalCovers(tmp_path / "covers", durable=False)
+    covers.put(DIGEST, IMAGES)
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("flushed"))
+    covers.flush(DIGEST)
 
 
 def test_what_is_not_there_or_empty_after_a_power_loss_is_not_read(covers):

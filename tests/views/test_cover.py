@@ -1,5 +1,6 @@
 """Covers: the one in the file, and one of the user's choice."""
 
+import errno
 from contextlib import ExitStack
 from io import BytesIO
 
@@ -140,3 +141,29 @@ async def test_no_more_pictures_are_taken_in_than_memory_is_given_to(client, put
         assert await problem(answer) == (503, "overloaded")
         assert int(answer.headers["Retry-After"]) > 0
     assert (await put(picture())).status == 200
+
+
+@pytest.mark.parametrize("step", ["put", "flush"])
+@pytest.mark.parametrize(
+    ("number", "answered"),
+    [(errno.ENOSPC, (507, "storage-full")), (errno.EIO, (503, "storage-failed")), (errno.EMFILE, (503, "overloaded"))],
+)
+async def test_a_disk_that_does_not_keep_the_picture_is_told(
+    client, auth, url, put, monkeypatch, step, number, answered
+):
+    def fail(*_arguments):
+        raise OSError(number, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.app[COVERS], step, fail)
+        assert await problem(await put(picture())) == answered
+    assert (await client.get(url, headers=auth)).status == 404, "the track shows what it did"
+    assert (await put(picture())).status == 200
+
+
+async def test_a_picture_the_disk_cannot_read_is_told(client, auth, url, put):
+    address = (await (await put(picture())).json())["cover"]
+    (file,) = client.app[COVERS].directory.rglob("512.jpg")
+    file.unlink()
+    file.mkdir()
+    assert await problem(await client.get(address, headers=auth)) == (503, "storage-failed")
