@@ -67,6 +67,7 @@ class Runner:
         repair: Callable[[], None] = lambda: None,
     ) -> None:
         self.summary = Summary(seed)
+        self.data_dir = server.data_dir
         self._server = server
         self._data = DataDirectory(server.data_dir, scratch)
         self._random = random.Random(seed)

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from service.upkeep import fsck
 from service.uploads.at_once import MOST_BYTES
 from tests.crash.check import DataDirectory
 from tests.crash.clients import Connection, Content, Contents, Interrupted, Ledger
@@ -43,7 +44,8 @@ def make_runner(make_server, tmp_path):
 
 @pytest.mark.timeout(60 + 15 * CYCLES)
 def test_kill_9_under_load_loses_nothing_and_leaves_nothing(make_runner, capsys):
-    summary = make_runner().run(CYCLES)
+    runner = make_runner()
+    summary = runner.run(CYCLES)
     with capsys.disabled():
         print(f"\n{summary}")
     assert not summary.findings, f"{summary}\n{summary.findings}"
@@ -56,6 +58,7 @@ def test_kill_9_under_load_loses_nothing_and_leaves_nothing(make_runner, capsys)
     assert {each.client for each in summary.ledger.receipts} == {
         "put", "chunked put", "raw post", "form", "form of two", "tus", "draft"
     }, summary  # fmt: skip
+    assert list(fsck.check(runner.data_dir)) == []
 
 
 @pytest.mark.parametrize(
@@ -63,8 +66,11 @@ def test_kill_9_under_load_loses_nothing_and_leaves_nothing(make_runner, capsys)
     [("receipt-before-commit", "lost"), ("row-before-file", "rows_without_file"), ("no-recovery", "orphans")],
 )
 def test_the_crash_test_sees_a_service_that_breaks_its_promise(make_runner, broken, kind):
-    summary = make_runner(broken=broken).run(8, until=lambda findings: bool(getattr(findings, kind)))
+    runner = make_runner(broken=broken)
+    summary = runner.run(8, until=lambda findings: bool(getattr(findings, kind)))
     assert getattr(summary.findings, kind), f"{summary}\n{summary.findings}"
+    if kind == "rows_without_file":
+        assert any(fault.endswith("has no file") for fault in fsck.check(runner.data_dir))
 
 
 @pytest.mark.timeout(240)
