@@ -4,9 +4,10 @@ A job that is done has no row. One that failed for good keeps it, with the reaso
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import accumulate
+from secrets import randbits
 
 import orjson
 
@@ -21,9 +22,14 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of work on one track. ``attempts`` counts this one, too."""
+    """One piece of work on one track. ``attempts`` counts this one, too.
+
+    A job that is queued again while it runs may be taken by somebody else, and what becomes of it is theirs to say:
+    ``run`` tells the one from the other.
+    """
 
     job_id: int
+    run: int
     kind: str
     attempts: int
     track_id: str
@@ -37,7 +43,7 @@ class Job:
         return self.attempts >= MAX_ATTEMPTS
 
 
-def queue(connection: sqlite3.Connection, kind: str, track_ids: Iterable[str], *, now: int) -> None:
+def queue(connection: sqlite3.Connection, kind: str, track_ids: Collection[str], *, now: int) -> None:
     """Let each track be looked at (again); a job that failed or runs begins anew."""
     connection.executemany(
         """
@@ -49,6 +55,18 @@ def queue(connection: sqlite3.Connection, kind: str, track_ids: Iterable[str], *
     )
 
 
+def queue_again(connection: sqlite3.Connection, track_ids: Collection[str], *, now: int) -> None:
+    """Let each track be described and measured anew; those that were ready are not until then."""
+    connection.executemany(
+        """
+        UPDATE tracks SET state = 'analysing', revision = revision + 1, updated_at = ?
+        WHERE track_id = ? AND state = 'ready'
+        """,
+        [(now, track_id) for track_id in track_ids],
+    )
+    queue(connection, "describe", track_ids, now=now)
+
+
 def queue_some(connection: sqlite3.Connection, *, after: str, limit: int, now: int) -> list[str]:
     """Let so many tracks be described and measured again, those behind that id; their ids.
 
@@ -58,7 +76,7 @@ def queue_some(connection: sqlite3.Connection, *, after: str, limit: int, now: i
         "SELECT track_id FROM tracks WHERE track_id > ? ORDER BY track_id LIMIT ?", (after, limit)
     )
     track_ids = [row[0] for row in rows]
-    queue(connection, "describe", track_ids, now=now)
+    queue_again(connection, track_ids, now=now)
     return track_ids
 
 
@@ -73,12 +91,12 @@ def take(
     order = "DESC" if newest else "ASC"
     rows = connection.execute(
         f"""
-        SELECT job_id, kind, attempts + 1, track_id, user_id, key, size, duration
+        SELECT job_id, ?, kind, attempts + 1, track_id, user_id, key, size, duration
         FROM jobs INDEXED BY jobs_waiting JOIN tracks USING (track_id)
         WHERE jobs.state = 'waiting' AND kind = ? AND due_at <= ?
         ORDER BY due_at {order}, job_id {order} LIMIT ?
         """,
-        (kind, now, limit),
+        (randbits(63), kind, now, limit),
     ).fetchall()
     found = [Job(*row) for row in rows]
     jobs = found[:1] if found and found[0].attempts > 1 else [job for job in found if job.attempts == 1]
@@ -87,17 +105,17 @@ def take(
     if jobs:
         connection.execute(
             """
-            UPDATE jobs SET state = 'running', attempts = attempts + 1
+            UPDATE jobs SET state = 'running', run = ?, attempts = attempts + 1
             WHERE job_id IN (SELECT value FROM json_each(?))
             """,
-            (orjson.dumps([job.job_id for job in jobs]).decode(),),
+            (jobs[0].run, orjson.dumps([job.job_id for job in jobs]).decode()),
         )
     return jobs
 
 
 def done(connection: sqlite3.Connection, job: Job) -> None:
     """The job ended well, unless it was queued again meanwhile."""
-    connection.execute("DELETE FROM jobs WHERE job_id = ? AND state = 'running'", (job.job_id,))
+    connection.execute("DELETE FROM jobs WHERE job_id = ? AND state = 'running' AND run = ?", (job.job_id, job.run))
 
 
 def postpone(connection: sqlite3.Connection, job: Job, *, due_at: int, problem: str, is_counted: bool = True) -> None:
@@ -105,17 +123,19 @@ def postpone(connection: sqlite3.Connection, job: Job, *, due_at: int, problem: 
     connection.execute(
         """
         UPDATE jobs SET state = 'waiting', due_at = ?, problem = ?, attempts = attempts - ?
-        WHERE job_id = ? AND state = 'running'
+        WHERE job_id = ? AND state = 'running' AND run = ?
         """,
-        (due_at, problem, 0 if is_counted else 1, job.job_id),
+        (due_at, problem, 0 if is_counted else 1, job.job_id, job.run),
     )
 
 
-def fail(connection: sqlite3.Connection, job: Job, *, problem: str) -> None:
-    """The job will not be tried again by itself."""
-    connection.execute(
-        "UPDATE jobs SET state = 'failed', problem = ? WHERE job_id = ? AND state = 'running'", (problem, job.job_id)
+def fail(connection: sqlite3.Connection, job: Job, *, problem: str) -> bool:
+    """The job will not be tried again by itself; False when it was queued again meanwhile, and will be."""
+    failed = connection.execute(
+        "UPDATE jobs SET state = 'failed', problem = ? WHERE job_id = ? AND state = 'running' AND run = ?",
+        (problem, job.job_id, job.run),
     )
+    return failed.rowcount == 1
 
 
 def put_back(connection: sqlite3.Connection, job: Job) -> None:
@@ -123,9 +143,9 @@ def put_back(connection: sqlite3.Connection, job: Job) -> None:
     connection.execute(
         """
         UPDATE jobs SET state = 'waiting', attempts = attempts - 1
-        WHERE job_id = ? AND state = 'running' AND attempts = ?
+        WHERE job_id = ? AND state = 'running' AND run = ?
         """,
-        (job.job_id, job.attempts),
+        (job.job_id, job.run),
     )
 
 
@@ -140,6 +160,11 @@ def list_problems(connection: sqlite3.Connection, track_id: str) -> dict[str, st
 def put_all_back(connection: sqlite3.Connection) -> int:
     """What ran when the process died waits again, and its attempt counts: it may have been the reason. How many."""
     return connection.execute("UPDATE jobs SET state = 'waiting' WHERE state = 'running'").rowcount
+
+
+def bring_forward(connection: sqlite3.Connection, *, now: int) -> None:
+    """Let all that waits be due: the clock was set back, and what it said before would keep jobs waiting as long."""
+    connection.execute("UPDATE jobs SET due_at = ?1 WHERE state = 'waiting' AND due_at > ?1", (now,))
 
 
 async def next_due_at(database: Database, kind: str) -> int | None:

@@ -418,7 +418,7 @@ def replace_blob(connection: sqlite3.Connection, track: sqlite3.Row, key: str) -
     connection.execute("UPDATE blobs SET state = 'deleting' WHERE key = ?", (track["key"],))
     connection.execute("UPDATE blobs SET state = 'ready' WHERE key = ?", (key,))
     rows = connection.execute("UPDATE tracks SET key = ? WHERE key = ? RETURNING track_id", (key, track["key"]))
-    jobs.queue(connection, "describe", [each[0] for each in rows.fetchall()], now=clock.now())
+    jobs.queue_again(connection, [each[0] for each in rows.fetchall()], now=clock.now())
     row: sqlite3.Row = connection.execute("SELECT * FROM tracks WHERE track_id = ?", (track["track_id"],)).fetchone()
     return row
 

@@ -50,7 +50,7 @@ def analyse(track_ids: tuple[str, ...], is_all: bool) -> None:
         def write(connection: Any) -> int:
             for track_id in track_ids:
                 tracks.get_row(connection, track_id)
-            jobs.queue(connection, "describe", track_ids, now=clock.now())
+            jobs.queue_again(connection, track_ids, now=clock.now())
             return len(track_ids)
 
         count = await (queue_all() if is_all else database.write(write))

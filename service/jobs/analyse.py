@@ -20,7 +20,7 @@ from service.catalogue.analyses import Analysis
 from service.catalogue.database import Database
 from service.catalogue.jobs import Job
 from service.catalogue.tracks import Cover, Description
-from service.jobs.worker import Answer, Died, Limits, Unreadable, Worker
+from service.jobs.worker import Answer, Died, Gone, Limits, Unreadable, Worker
 from service.storage.covers import SIZES, LocalCovers
 from service.storage.local import LocalBlobs
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 DESCRIBE = Limits(cpu_s=5, wall_s=10)
 SLOWEST_READ = 20e6  # bytes a second, of a disk that is busy
 SLOWEST_HASH = 100e6
-SLOWEST_DECODE = 100  # seconds of audio for one of CPU
+SLOWEST_DECODE = 30  # seconds of audio for one of CPU
 
 LIKE_DURATION_S = 3.0
 MAX_CANDIDATES = 500
@@ -52,8 +52,8 @@ class Analyst:
         self._covers = covers
         self._recognising = asyncio.Lock()
 
-    async def describe(self, job: Job, worker: Worker) -> None:
-        """Read the file's frames and tags; a file whose tags cannot be read is described as that.
+    async def describe(self, job: Job, worker: Worker) -> str | None:
+        """Read the file's frames and tags; a file whose tags cannot be read is described as that, and why is returned.
 
         Raises:
             Died: the worker's process ended, and this was not the last attempt.
@@ -66,20 +66,24 @@ class Analyst:
         except (Unreadable, Died) as error:
             if isinstance(error, Died) and not job.is_last_attempt:
                 raise
-            is_by_file = isinstance(error, Unreadable)
+            is_by_file = isinstance(error, Unreadable) and not isinstance(error, Gone)
             await self._note(job, Description(tags={}, reason=str(error), is_by_file=is_by_file, **frames))
-            return
+            return str(error)
         tags, picture = _tags_of(answer), _picture_of(answer)
         async with self._covers.lock:
             cover = await self._keep(*picture) if picture else None
             await self._note(job, Description(tags=tags, cover=cover, **frames))
+        return None
 
     async def _note(self, job: Job, found: Description) -> None:
         def note(connection: sqlite3.Connection) -> None:
             now = clock.now()
             if tracks.describe(connection, job.track_id, found, now=now) is not None:
                 jobs.queue(connection, "measure", [job.track_id], now=now)  # until that is done it is not settled
-            jobs.done(connection, job)
+            if found.reason is None:
+                jobs.done(connection, job)
+            else:
+                jobs.fail(connection, job, problem=found.reason)
 
         await self._database.write(note, may_wait=True)
 
@@ -98,7 +102,6 @@ class Analyst:
             await self._note_sound(job, analysis, sound_id)
 
     async def _note_sound(self, job: Job, analysis: Analysis, sound_id: str | None) -> None:
-
         def note(connection: sqlite3.Connection) -> None:
             now = clock.now()
             if tracks.hear(connection, job.track_id, sound_id, now=now):
@@ -152,7 +155,7 @@ def _distrusting() -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Died("The process that read it answered nonsense.") from error
 
 
@@ -182,6 +185,9 @@ def _tags_of(answer: Answer) -> dict[str, Any]:
         for name in tracks.NUMBERS:
             if tags.get(name) is not None:
                 _number_of(tags[name], 0, 65_535)
+        _expect(isinstance(tags.get("isrc"), str | None) and isinstance(tags.get("bpm"), int | float | None))
+        for name, kind in (("musicbrainz", str), ("replaygain", int | float)):
+            _expect(all(isinstance(each, kind) for each in (tags.get(name) or {}).values()))
         return tags
 
 
@@ -203,6 +209,7 @@ def _analysis_of(answer: Answer) -> Analysis:
             name: round(each, 6) if isinstance(each, float) else each for name, each in answer.result.items()
         }
         _expect(len(orjson.dumps(report)) <= MAX_REPORT_BYTES)
+        _expect(all(isinstance(each, int | float | None) for each in report.values()))
         return Analysis(
             sample_rate=_number_of(report["sample_rate"], 1, 1 << 20),
             samples_per_point=_number_of(report.pop("samples_per_point"), 1, 1 << 32),

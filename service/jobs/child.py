@@ -1,10 +1,11 @@
 """The process that looks into files: one task after the other, within hard limits, and free to be killed.
 
-A task is a line of JSON on standard input, ``{"task", "path", "cpu_s", "size"}``, and ``size`` bytes behind it. The
-answer is a line of JSON on standard output, with the ``sizes`` of the pieces of bytes behind it: ``{"result"}``, or
-``{"reason"}`` when the file cannot be read, or ``{"trouble"}`` when the disk cannot. Behind one that ``is_last`` the
-process ends. Whatever a file does to the libraries that read it happens here: it can write no file, take no more memory
-and time than this, and knows nothing but the path it was told.
+An empty line on standard output says that it is ready, its limits set. A task is a line of JSON on standard input,
+``{"task", "path", "cpu_s", "size"}``, and ``size`` bytes behind it. The answer is a line of JSON on standard output,
+with the ``sizes`` of the pieces of bytes behind it: ``{"result"}``, or ``{"reason"}`` when the file cannot be read or
+``is_gone``, or ``{"trouble"}`` when the disk cannot. Behind one that ``is_last`` the process ends. Whatever a file does
+to the libraries that read it happens here: it can write no file, take no more memory and time than this, and knows
+nothing but the path it was told.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ MEMORY_BYTES = 512 << 20
 MAX_FILES = 64
 NICENESS = 10
 PR_SET_PDEATHSIG = 1
+READY = b"\n"
 
 Result = tuple[dict[str, Any], list[bytes]]
 
@@ -108,7 +110,9 @@ def answer(document: dict[str, Any], pieces: list[bytes], out: BinaryIO) -> None
 
 
 def run(source: BinaryIO, out: BinaryIO) -> None:
-    """Do tasks until there are no more."""
+    """Say that it is ready, then do tasks until there are no more."""
+    out.write(READY)
+    out.flush()
     while line := source.readline():
         task = orjson.loads(line)
         data = source.read(task["size"])
@@ -119,7 +123,7 @@ def run(source: BinaryIO, out: BinaryIO) -> None:
             answer({"reason": "It takes too much memory to read.", "is_last": True}, [], out)
             return  # what is left of the memory may be in pieces
         except FileNotFoundError:
-            answer({"reason": "No such file."}, [], out)
+            answer({"reason": "No such file.", "is_gone": True}, [], out)
         except ImportError:
             raise  # no fault of the file
         except (ValueError, OSError) as error:

@@ -53,6 +53,9 @@ DRAIN_S = 5.0
 RETRY_AFTER_S = 5
 FAILURE_PAUSE_S = 5.0
 
+FARTHEST_S = 60
+"""No job is put off for longer."""
+
 NO_ROOM_PAUSE_S = 30
 """Until a disk that was full is tried again; that says nothing about the file, and counts as no attempt."""
 
@@ -77,7 +80,7 @@ class Runner:
         self._analyst = analyst
         self._metrics = metrics
         self._changed = changed
-        self._work: dict[str, Callable[[Job, Worker], Awaitable[None]]] = {
+        self._work: dict[str, Callable[[Job, Worker], Awaitable[str | None]]] = {
             "describe": analyst.describe,
             "measure": analyst.measure,
         }
@@ -104,14 +107,21 @@ class Runner:
     async def run_all(self) -> None:
         """Do what waits, and what that queues, until nothing does. For who holds the data directory alone."""
         await self._database.write(jobs.put_all_back)
-        for kind in jobs.KINDS:
-            worker = Worker()
-            try:
-                while (due_at := await jobs.next_due_at(self._database, kind)) is not None:
-                    await asyncio.sleep(max(0.0, (due_at - clock.now()) / clock.SECOND))
-                    await self._do_all(await self._take(kind), worker)
-            finally:
-                await worker.close()
+        while [kind for kind in jobs.KINDS if await self._do_those_of(kind)]:
+            pass  # another command may have queued more
+
+    async def _do_those_of(self, kind: str) -> bool:
+        """Do all jobs of a kind; whether there were any."""
+        worker = Worker()
+        has_done = False
+        try:
+            while (pause := await self._pause_before(kind)) is not None:
+                await asyncio.sleep(pause)
+                await self._do_all(await self._take(kind), worker)
+                has_done = True
+        finally:
+            await worker.close()
+        return has_done
 
     async def close(self) -> None:
         """Let the jobs that run come to their end for a moment; those that do not are put back."""
@@ -215,11 +225,21 @@ class Runner:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _take(self, kind: str) -> list[Job]:
-        now = clock.now()
+    async def _pause_before(self, kind: str) -> float | None:
+        """Seconds until a job of that kind is due; None when none waits."""
         due_at = await jobs.next_due_at(self._database, kind)
-        if due_at is None or due_at > now:
+        if due_at is None:
+            return None
+        pause = (due_at - clock.now()) / clock.SECOND
+        if pause > FARTHEST_S:
+            await self._database.write(partial(jobs.bring_forward, now=clock.now()))
+            return 0.0
+        return max(0.0, pause)
+
+    async def _take(self, kind: str) -> list[Job]:
+        if await self._pause_before(kind) != 0:
             return []
+        now = clock.now()
         # The oldest and the newest by turns: an upload of now does not wait behind a catalogue that is analysed anew.
         is_newest = self._is_newest_next[kind]
         self._is_newest_next[kind] = not is_newest
@@ -239,13 +259,14 @@ class Runner:
         wake = self._wakes[kind]
         rested = 0.0
         while not self._is_stopping:
-            due_at = await jobs.next_due_at(self._database, kind)
-            pause = POLL_S if due_at is None else min(POLL_S, max(0.0, (due_at - clock.now()) / clock.SECOND))
+            due_in_s = await self._pause_before(kind)
+            pause = POLL_S if due_in_s is None else min(POLL_S, due_in_s)
             if pause == 0:
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), pause)
-                wake.clear()
+                if not self._is_stopping:  # the others of its kind have to hear of it, too
+                    wake.clear()
                 return
             rested += pause
             if rested >= IDLE_S:
@@ -287,7 +308,7 @@ class Runner:
         if job.attempts > jobs.MAX_ATTEMPTS:
             return await self._give_up(job, "The service itself ended each time that it was looked at.")
         try:
-            await self._work[job.kind](job, worker)
+            problem = await self._work[job.kind](job, worker)
         except Unreadable as error:
             return await self._give_up(job, str(error))
         except Died as error:
@@ -305,7 +326,7 @@ class Runner:
         except Exception as error:
             logger.exception("%s of track %s", job.kind, job.track_id)
             return await self._try_again(job, f"The service failed ({type(error).__name__}).")
-        return "done"
+        return "done" if problem is None else self._note_failed(job, problem)
 
     async def _wait_for_room(self, job: Job, problem: str) -> str:
         due_at = clock.now() + NO_ROOM_PAUSE_S * clock.SECOND
@@ -325,7 +346,8 @@ class Runner:
     async def _give_up(self, job: Job, problem: str) -> str:
         def give_up(connection: sqlite3.Connection) -> None:
             now = clock.now()
-            jobs.fail(connection, job, problem=problem)
+            if not jobs.fail(connection, job, problem=problem):
+                return
             if job.kind == "describe":
                 found = Description(tags={}, reason=problem, is_by_file=False)
                 if tracks.describe(connection, job.track_id, found, now=now) is not None:
@@ -333,6 +355,10 @@ class Runner:
             tracks.settle(connection, job.track_id, now=now)
 
         await self._database.write(give_up)
+        return self._note_failed(job, problem)
+
+    @staticmethod
+    def _note_failed(job: Job, problem: str) -> str:
         logger.warning("%s of track %s: %s", job.kind, job.track_id, problem)
         return "failed"
 

@@ -4,15 +4,16 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from service.jobs.child import READY
 
 MAX_ANSWER_BYTES = 16 << 20
 MAX_LINE_BYTES = 4 << 20
@@ -26,6 +27,10 @@ ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_AREN
 
 class Unreadable(Exception):
     """The file was looked at and cannot be read; the text says why. It would be so again."""
+
+
+class Gone(Unreadable):
+    """There is no such file, which says nothing about what was in it."""
 
 
 class OverLimit(Unreadable):
@@ -63,7 +68,10 @@ class Worker:
         self._process: Process | None = None
         self._tasks = 0
         self._turn = asyncio.Lock()
-        self._time: asyncio.Timeout | None = None
+        self._is_ready = False
+        self._is_paused = False
+        self._time: asyncio.Timeout | None = None  # of the task that runs
+        self._left_s = 0.0  # of that, while it stands still
 
     @property
     def process_id(self) -> int | None:
@@ -75,6 +83,7 @@ class Worker:
 
         Raises:
             Unreadable: the file cannot be read.
+            Gone: it is not there.
             OverLimit: the task took more CPU than `limits`.
             TooSlow: it took longer.
             Died: the process ended without an answer, or cannot be started.
@@ -86,7 +95,8 @@ class Worker:
         process = await self._start()
         line = orjson.dumps({"task": task, "path": str(path), "cpu_s": limits.cpu_s, "size": len(data)})
         try:
-            async with asyncio.timeout(limits.wall_s) as self._time:
+            async with self._timed(limits.wall_s):
+                await self._get_ready(process)
                 document, pieces = await _exchange(process, line + b"\n" + data)
         except TimeoutError:
             await self.close()
@@ -96,41 +106,60 @@ class Worker:
         except BaseException:
             await self.close()  # what the process answers now would be taken for the answer to the next task
             raise
-        finally:
-            self._time = None
         self._tasks += 1
         if self._tasks >= TASKS_PER_PROCESS or document.get("is_last"):
             await self.close()
         if "reason" in document:
-            raise Unreadable(_plain(document["reason"]))
+            raise (Gone if document.get("is_gone") else Unreadable)(_plain(document["reason"]))
         if "trouble" in document:
             raise Died(f"The file cannot be read: {_plain(document['trouble'])}.")
         return Answer(document["result"], pieces)
 
+    @asynccontextmanager
+    async def _timed(self, wall_s: float) -> AsyncIterator[None]:
+        self._left_s = wall_s
+        async with asyncio.timeout(None if self._is_paused else wall_s) as time:
+            self._time = time
+            try:
+                yield
+            finally:
+                self._time = None
+
+    async def _get_ready(self, process: Process) -> None:
+        """Only a process that dies with the service may be stopped: another one would stay for ever."""
+        if not self._is_ready:
+            assert process.stdout is not None
+            if await process.stdout.readline() != READY:
+                raise EOFError
+            self._is_ready = True
+            if self._is_paused:
+                self._signal(signal.SIGSTOP)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the process stand still while the context is open. That time does not count."""
-        process, task = self._process, self._time
-        ends_at, began = task.when() if task else None, time.monotonic()
-        self._signal(process, signal.SIGSTOP)
-        if task is not None and not task.expired():
-            task.reschedule(None)
+        """Let the process stand still while the context is open. That time does not count. One context at a time."""
+        loop = asyncio.get_running_loop()
+        self._is_paused = True
         try:
+            self._signal(signal.SIGSTOP)
+            if self._time is not None and (ends_at := self._time.when()) is not None and not self._time.expired():
+                self._left_s = ends_at - loop.time()
+                self._time.reschedule(None)
             yield
         finally:
-            self._signal(process, signal.SIGCONT)
-            if task is not None and task is self._time and ends_at is not None and not task.expired():
-                task.reschedule(ends_at + time.monotonic() - began)
+            self._is_paused = False
+            self._signal(signal.SIGCONT)
+            if self._time is not None and self._time.when() is None:
+                self._time.reschedule(loop.time() + self._left_s)
 
-    @staticmethod
-    def _signal(process: Process | None, number: int) -> None:
-        if process is not None:
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._is_ready:
             with suppress(ProcessLookupError):
-                process.send_signal(number)
+                self._process.send_signal(number)
 
     async def close(self) -> None:
         """End the process, if there is one."""
-        process, self._process, self._tasks = self._process, None, 0
+        process, self._process, self._tasks, self._is_ready = self._process, None, 0, False
         if process is None:
             return
         with suppress(ProcessLookupError):
@@ -140,7 +169,7 @@ class Worker:
     async def _start(self) -> Process:
         if self._process is not None and self._process.returncode is None:
             return self._process
-        self._tasks = 0
+        self._tasks, self._is_ready = 0, False
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", *PROGRAM),

@@ -20,6 +20,8 @@ from service.web.payload import json_response, load_bytes
 
 DEFAULT_SIZE = 512
 MAX_PICTURE_BYTES = 10 << 20
+MAX_SECONDS = 120.0
+"""In which a picture has to come: others wait for its place."""
 PICTURES = ("image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream")
 FOR_EVER = "private, max-age=31536000, immutable"
 
@@ -64,7 +66,7 @@ class Cover(web.View):
         await tracks.get_track(self.request.app[DATABASE], identity.user_id, track_id)  # before 10 MiB are read
         jobs = self.request.app[JOBS]
         with jobs.place_for_picture(identity.user_id):
-            picture = await load_bytes(self.request, MAX_PICTURE_BYTES, types=PICTURES)
+            picture = await load_bytes(self.request, MAX_PICTURE_BYTES, types=PICTURES, within_s=MAX_SECONDS)
             row = await jobs.render(picture, partial(self._give, identity.user_id, track_id))
         return json_response(dump_track(row), headers={**CACHE, "ETag": track_etag(row)})
 

@@ -45,8 +45,8 @@ async def load(
         raise Invalid(errors=pointers(error.messages)) from None
 
 
-async def load_bytes(request: web.Request, max_bytes: int, *, types: tuple[str, ...]) -> bytes:
-    """The body as it is, if it is of one of these media types.
+async def load_bytes(request: web.Request, max_bytes: int, *, types: tuple[str, ...], within_s: float) -> bytes:
+    """The body as it is, if it is of one of these media types and comes within so many seconds.
 
     Raises:
         UnsupportedMediaType: another Content-Type.
@@ -60,10 +60,14 @@ async def load_bytes(request: web.Request, max_bytes: int, *, types: tuple[str, 
     data = bytearray()
     if (request.content_length or 0) > max_bytes:
         raise TooLarge("The body is too large.", limit_bytes=max_bytes)
-    while chunk := await content.read():
-        data += chunk
-        if len(data) > max_bytes:
-            raise TooLarge("The body is too large.", limit_bytes=max_bytes)
+    try:
+        async with asyncio.timeout(within_s):
+            while chunk := await content.read():
+                data += chunk
+                if len(data) > max_bytes:
+                    raise TooLarge("The body is too large.", limit_bytes=max_bytes)
+    except TimeoutError:
+        raise BodyTimeout("The body took too long to come.") from None
     return bytes(data)
 
 

@@ -50,6 +50,37 @@ async def test_a_job_queued_again_while_it_runs_runs_again(write, database, trac
     assert (await write(take_job, "describe", now=1)).attempts == 1
 
 
+async def test_who_ran_a_job_before_it_was_queued_again_does_not_end_it(write, database, tracks):
+    await write(jobs.queue, "measure", tracks[:1], now=0)
+    first = await write(take_job, "measure", now=0)
+    await write(jobs.queue, "measure", tracks[:1], now=1)
+    second = await write(take_job, "measure", now=1)
+    await write(jobs.done, first)
+    assert not await write(jobs.fail, first, problem="of the first run")
+    await write(jobs.postpone, first, due_at=9, problem="of the first run")
+    await write(jobs.put_back, first)
+    assert await jobs.counts(database) == {("measure", "running"): 1}
+    await write(jobs.done, second)
+    assert await jobs.counts(database) == {}
+
+
+async def test_a_track_that_is_looked_at_again_is_not_ready_meanwhile(write, database, tracks):
+    await write(jobs.queue_again, tracks[:1], now=7)
+    rows = await database.read("SELECT state, revision, updated_at FROM tracks ORDER BY track_id")
+    assert [tuple(row)[:2] for row in rows] == [("analysing", 1), ("ready", 0), ("ready", 0)]
+    assert rows[0]["updated_at"] == 7
+
+
+async def test_what_waits_for_a_time_that_will_not_come_is_brought_forward(write, tracks):
+    await write(jobs.queue, "describe", tracks[:1], now=5)
+    await write(jobs.queue, "describe", tracks[1:2], now=1)
+    await write(jobs.bring_forward, now=2)
+    assert [job.track_id for job in await write(jobs.take, "describe", now=2, limit=9, most_bytes=1 << 40)] == [
+        tracks[1],
+        tracks[0],
+    ]
+
+
 async def test_a_failed_job_stays_with_its_reason_until_it_is_queued_again(write, database, tracks):
     await write(jobs.queue, "describe", tracks[:1], now=0)
     await write(jobs.fail, await write(take_job, "describe", now=0), problem="too much")

@@ -149,8 +149,69 @@ async def test_a_missing_blob_is_no_reason_to_try_again(place, running, track, s
     place.blobs.delete(row["key"])
     async with running():
         await until(lambda: track(row["track_id"])["state"] == "ready")
-    assert set(open_jobs(place)) == {("measure", "failed")}
+    assert set(open_jobs(place)) == {("describe", "failed"), ("measure", "failed")}
     assert "No such file" in place.rows("jobs")[0]["problem"]
+
+
+async def test_a_missing_blob_takes_nothing_that_was_known(place, running, track, content_of):
+    row = await place.upload(content_of("id3v23"))
+    async with running() as runner:
+        before = await until(lambda: (found := track(row["track_id"]))["state"] == "ready" and found)
+        place.blobs.delete(row["key"])
+        await place.database.write(partial(jobs.queue_again, track_ids=[row["track_id"]], now=clock.now()))
+        runner.wake()
+        await until(lambda: open_jobs(place) == [("describe", "failed"), ("measure", "failed")])
+    after = track(row["track_id"])
+    for name in ("title", "metadata", "tags", "frames_sha256", "audio_start", "state"):
+        assert after[name] == before[name]
+    assert await analyses.find(place.database, place.user_id, row["track_id"])
+
+
+async def test_what_kills_its_process_thrice_has_failed(place, running, covers, track, song, monkeypatch):
+    monkeypatch.setattr(runner_module, "BACKOFF_S", (0, 0))
+
+    class Killed(Answering):
+        async def ask(self, task, path, limits, data=b""):
+            if task == "describe":
+                raise Died("killed")
+            return await super().ask(task, path, limits, data)
+
+    monkeypatch.setattr(runner_module, "Worker", Killed)
+    row = await place.upload(song)
+    async with running() as runner:
+        ready = await until(lambda: (found := track(row["track_id"]))["state"] == "ready" and found)
+        counted = runner._metrics.jobs.labels("describe", "failed")._value.get()
+    assert (ready["metadata"], ready["metadata_reason"]) == ("unavailable", "killed")
+    assert ready["frames_sha256"], "what was found out before stays"
+    assert open_jobs(place) == [("describe", "failed")]
+    assert counted == 1
+
+
+async def test_a_clock_that_was_set_back_keeps_nothing_waiting(place, running, track, song, monkeypatch):
+    now = clock.now
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "now", lambda: now() + 3600 * clock.SECOND)
+        row = await place.upload(song)
+    async with running():
+        await until(lambda: track(row["track_id"])["state"] == "ready")
+
+
+async def test_the_command_does_what_another_one_queues_meanwhile(place, covers, track, song):
+    row = await place.upload(song)
+
+    class Queueing(Analyst):
+        is_first = True
+
+        async def measure(self, job, worker):
+            if self.is_first:
+                self.is_first = False
+                queue = partial(jobs.queue_again, track_ids=[job.track_id], now=clock.now())
+                await place.database.write(queue)
+            return await super().measure(job, worker)
+
+    await Runner(place.database, Queueing(place.database, place.blobs, covers), Metrics(), processes=1).run_all()
+    assert open_jobs(place) == []
+    assert track(row["track_id"])["state"] == "ready"
 
 
 async def test_jobs_a_crash_left_running_run_again(place, running, track, song):
@@ -389,7 +450,20 @@ async def test_an_answer_about_a_cover_is_not_believed(place, covers, song, abou
     assert sorted(place.directory.rglob("*.jpg")) == before == []
 
 
-@pytest.mark.parametrize("tags", [[], {"year": 1 << 70}, {"title": 7}, {"title": "\0" * 600_000}])
+@pytest.mark.parametrize(
+    "tags",
+    [
+        [],
+        {"year": 1 << 70},
+        {"title": 7},
+        {"title": "\0" * 600_000},
+        {"isrc": 7},
+        {"bpm": "fast"},
+        {"musicbrainz": ["x"]},
+        {"musicbrainz": {"recording": 7}},
+        {"replaygain": {"track_gain": "x"}},
+    ],
+)
 async def test_an_answer_about_tags_is_not_believed(place, covers, song, tags):
     await place.upload(song)
     job = await place.database.write(lambda connection: take_job(connection, "describe", now=clock.now()))
@@ -406,6 +480,8 @@ async def test_an_answer_about_tags_is_not_believed(place, covers, song, tags):
         (MEASURED, [b"p" * 100_000, b""]),
         ({**MEASURED, "sample_rate": 0}, [b"pp", b""]),
         ({**MEASURED, "more": "x" * 100_000}, [b"pp", b""]),
+        ({**MEASURED, "loudness_lufs": "loud"}, [b"pp", b""]),
+        ({**MEASURED, "silence_start_s": []}, [b"pp", b""]),
     ],
 )
 async def test_an_answer_about_sound_is_not_believed(place, covers, song, result, pieces):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.jobs import worker as worker_module
-from service.jobs.worker import Died, Limits, OverLimit, TooSlow, Unreadable, Worker
+from service.jobs.worker import Died, Gone, Limits, OverLimit, TooSlow, Unreadable, Worker
 
 PLENTY = Limits(cpu_s=30, wall_s=30)
 
@@ -48,7 +48,7 @@ async def test_what_cannot_be_read_is_said_and_the_process_goes_on(worker, tmp_p
     (tmp_path / "text").write_bytes(b"not an mp3 at all" * 100)
     with pytest.raises(Unreadable):
         await worker.ask("measure", tmp_path / "text", PLENTY)
-    with pytest.raises(Unreadable, match="No such file"):
+    with pytest.raises(Gone, match="No such file"):
         await worker.ask("measure", tmp_path / "nothing", PLENTY)
     process_id = worker.process_id
     assert (await worker.ask("scan", path_of("cbr128"), PLENTY)).pieces == []
@@ -118,7 +118,8 @@ async def test_the_process_sees_nothing_of_the_service_s_environment(worker, pat
 def playing(script, tmp_path, monkeypatch):
     """Have workers start a process that a file has taken hold of."""
     program = tmp_path / "taken"
-    program.write_text(f"#!{sys.executable}\nimport os, sys, time\nsys.stdin.readline()\n{script}\ntime.sleep(60)\n")
+    ready = "import os, sys, time\nos.write(1, b'\\n')\nsys.stdin.readline()"
+    program.write_text(f"#!{sys.executable}\n{ready}\n{script}\ntime.sleep(60)\n")
     program.chmod(0o700)
     monkeypatch.setattr(worker_module.sys, "executable", str(program))
 
@@ -167,7 +168,7 @@ async def test_a_process_that_ends_itself_is_asked_no_more(worker, path_of, monk
 async def test_a_disk_that_fails_is_not_the_file_and_its_path_is_told_nobody(worker, tmp_path):
     with pytest.raises(Died, match=r"^The file cannot be read: Is a directory\.$"):
         await worker.ask("scan", tmp_path, PLENTY)
-    with pytest.raises(Unreadable, match=r"^No such file\.$"):
+    with pytest.raises(Gone, match=r"^No such file\.$"):
         await worker.ask("scan", tmp_path / "gone", PLENTY)
 
 
@@ -235,7 +236,34 @@ async def test_a_process_that_was_ended_while_it_was_paused_is_no_harm(worker, p
     with worker.paused():
         await worker.close()
     with worker.paused():
-        assert (await worker.ask("scan", path_of("cbr128"), PLENTY)).result
+        asking = asyncio.create_task(worker.ask("scan", path_of("cbr128"), Limits(cpu_s=5, wall_s=5)))
+        await until_it_runs(worker)
+        await asyncio.sleep(0.5)
+        assert state_of(worker.process_id) == "T", "one that began meanwhile stands still, too"
+        assert not asking.done()
+    assert (await asking).result
+
+
+async def test_time_begins_when_a_pause_ends(worker, path_of, fifo):
+    await worker.ask("scan", path_of("cbr128"), PLENTY)
+    with worker.paused():
+        asking = asyncio.create_task(worker.ask("scan", fifo, Limits(cpu_s=5, wall_s=0.5)))
+        await asyncio.sleep(0.8)
+        assert not asking.done()
+    with pytest.raises(TooSlow):
+        await asyncio.wait_for(asking, 5)
+
+
+async def test_pausing_while_a_process_is_found_out_is_no_harm(worker, tmp_path, monkeypatch):
+    """Its task is over, the cause of its death is not known yet."""
+    playing("print('garbage', flush=True)", tmp_path, monkeypatch)
+    asking = asyncio.create_task(worker.ask("scan", tmp_path / "x", PLENTY))
+    while not asking.done():
+        with worker.paused():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+    with pytest.raises(Died, match="nonsense"):
+        await asking
 
 
 def state_of(process_id):

@@ -1,5 +1,6 @@
 """Covers: the one in the file, and one of the user's choice."""
 
+import asyncio
 import errno
 from contextlib import ExitStack
 from io import BytesIO
@@ -10,6 +11,7 @@ from PIL import Image
 from service.catalogue import tracks
 from service.jobs.runner import MAX_PICTURES
 from service.keys import COVERS, DATABASE, JOBS
+from service.views import cover
 from tests.rows import add_track
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -131,6 +133,18 @@ async def test_what_the_file_shows_comes_back(client, auth, url, put):
 async def test_it_is_made_in_a_few_sizes(client, auth, url, size):
     answer = await client.get(f"{url}?size={size}", headers=auth)
     assert await problem(answer) == (400, "invalid-query")
+
+
+async def test_a_picture_that_takes_too_long_gives_its_place_up(put, monkeypatch):
+    monkeypatch.setattr(cover, "MAX_SECONDS", 0.5)
+
+    async def drip():
+        for _ in range(20):
+            yield b"\xff"
+            await asyncio.sleep(0.1)
+
+    assert await problem(await put(drip())) == (408, "body-timeout")
+    assert (await put(picture())).status == 200
 
 
 async def test_no_more_pictures_are_taken_in_than_memory_is_given_to(client, put):
