@@ -154,6 +154,15 @@ class _Connection(aiosqlite.Connection):
         return await execute(work, self._conn, *arguments)
 
 
+def _at_one_moment(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return work(connection)
+    finally:
+        if connection.in_transaction:  # SQLite may have ended it when the file failed
+            connection.execute("ROLLBACK")
+
+
 async def _connect(location: str, pragmas: str, *, uri: bool = False) -> _Connection:
     def connector() -> sqlite3.Connection:
         connection = sqlite3.connect(location, uri=uri, isolation_level=None, check_same_thread=False)
@@ -273,13 +282,13 @@ class Database:
         return rows[0] if rows else None
 
     async def run_reading(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on a reading connection: several queries, one hop.
+        """Run `work` on a reading connection: several queries, one hop, and all of them see the same moment.
 
         Raises:
             StorageFailed: the file failed.
         """
         with self._reading() as reader:
-            return await reader.run(work)
+            return await reader.run(_at_one_moment, work)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[_Connection]:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from service.catalogue.database import Database
-from service.catalogue.listing import check_same, patience, snapshot
+from service.catalogue.listing import check_same, patience
 from service.catalogue.selection import INDEXED, LISTED, Condition, Selection, column_of
 
 FACETS = ("artist", "album", "album_artist", "genre", "year")
@@ -53,15 +53,14 @@ def _count(
 ) -> dict[str, orjson.Fragment]:
     assert set(names) <= set(FACETS)
     selection = Selection(user_id, conditions)
-    with snapshot(connection):
-        check_same(connection, selection)
-        if not conditions:
-            return {name: _kept(connection, user_id, name, limit) for name in names}
-        if (numbers := selection.others(connection, _SOME)) is not None:
-            return _of_most(connection, user_id, numbers, names, limit)
-        if (some := selection.some(connection, _SOME)) is not None:
-            return _of_some(connection, selection, some, names, limit)
-        return {name: _of_many(connection, selection, name, limit) for name in names}
+    check_same(connection, selection)
+    if not conditions:
+        return {name: _kept(connection, user_id, name, limit) for name in names}
+    if (numbers := selection.others(connection, _SOME)) is not None:
+        return _of_most(connection, user_id, numbers, names, limit)
+    if (some := selection.some(connection, _SOME)) is not None:
+        return _of_some(connection, selection, some, names, limit)
+    return {name: _of_many(connection, selection, name, limit) for name in names}
 
 
 def _kept(connection: sqlite3.Connection, user_id: str, name: str, limit: int) -> orjson.Fragment:

@@ -146,16 +146,6 @@ def count_tracks(connection: sqlite3.Connection, selection: Selection) -> int:
     return count
 
 
-@contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is read inside sees the same tracks."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-
-
 def _read(connection: sqlite3.Connection, listing: Listing) -> Page:
     selection = Selection(listing.user_id, listing.conditions)
     keys = tuple((column_of(name), down != listing.is_backwards) for name, down in ordered(listing.sort))
@@ -165,10 +155,9 @@ def _read(connection: sqlite3.Connection, listing: Listing) -> Page:
         row: sqlite3.Row = connection.execute(sql, {**parameters, "limit": listing.limit}).fetchone()
         return row
 
-    with snapshot(connection):
-        check_same(connection, selection)
-        items, rows, *ends = _first(connection, selection, keys, listing.position, listing.limit + 1, ask)
-        count = count_tracks(connection, selection) if listing.is_counted else None
+    check_same(connection, selection)
+    items, rows, *ends = _first(connection, selection, keys, listing.position, listing.limit + 1, ask)
+    count = count_tracks(connection, selection) if listing.is_counted else None
     documents = items.split(_SEPARATOR) if rows else []
     near, far = tuple(ends[: len(keys)]), tuple(ends[len(keys) :])
     is_more = rows > listing.limit

@@ -88,7 +88,7 @@ class _Folded(dict[int, str]):
         plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
         folded = plain.translate(_STROKES)
         kept = "".join(each if each.isalnum() else " " for each in folded if not unicodedata.combining(each))
-        kept = f" {kept} " if _IDEOGRAPHS.match(kept) else kept
+        kept = _IDEOGRAPHS.sub(r" \g<0> ", kept)
         if len(self) < _KNOWN_LETTERS:
             self[codepoint] = kept
         return kept

@@ -11,9 +11,9 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 
 def clean_text(text: str) -> str:
     """`text` in NFC, without control, format-reordering and unpaired surrogate characters, with single blanks."""
-    text = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode("utf-8"))
+    text = text.encode("utf-8", "replace").decode("utf-8")
     kept = "".join(" " if each.isspace() else each for each in text if _is_shown(each))
-    return " ".join(kept.split())
+    return unicodedata.normalize("NFC", " ".join(kept.split()))
 
 
 def _is_shown(character: str) -> bool:

@@ -24,7 +24,7 @@ STATES = ("analysing", "ready", "trashed")
 METADATA = ("pending", "available", "unavailable")
 MAX_TEXT = 512
 MAX_SEARCH = 256
-MAX_WORDS = 16
+MAX_WORDS = 32
 CACHE = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, Cookie"}
 """Of every answer about what a user has."""
 

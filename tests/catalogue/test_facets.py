@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.catalogue import facets, selection
+from service.catalogue import facets, selection, tracks
 from service.catalogue.facets import FACETS, _count
 from tests.catalogue.test_selection import CONDITIONS, LISTED, lower, matches
 from tests.rows import add_track, add_user
@@ -66,3 +66,19 @@ async def test_who_cannot_wait_gets_all_or_nothing(database, write, monkeypatch)
     monkeypatch.setattr(facets, "_SOON", 10)
     assert await facets.count_soon(database, *asked) == {}
     assert await database.read("SELECT 1")
+    assert not await database.run_reading(lambda connection: connection.total_changes)  # which begins anew
+
+
+async def test_a_facet_is_spelt_as_it_came_last(database, write):
+    await write(add_user)
+    for number in range(3):
+        await write(add_track, number, artist="the beatles")
+    for number in range(3):
+        await write(change, f"{number:026d}", artist="The Beatles")
+    for conditions in ((), (("mode", "=", "cbr"),)):
+        counted = await facets.count_facets(database, "u1", conditions, ("artist",), 5)
+        assert orjson.loads(orjson.dumps(counted)) == {"artist": [{"value": "The Beatles", "count": 3}]}
+
+
+def change(connection, track_id, **patch):
+    tracks.change(connection, "u1", track_id, patch, now=1, check=lambda _row: None)

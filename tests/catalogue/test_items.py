@@ -1,4 +1,6 @@
 import random
+import sqlite3
+from contextlib import closing
 
 import orjson
 import pytest
@@ -99,6 +101,24 @@ async def test_tracks_stand_in_the_order_in_which_they_came(add, shown, sums):
     await add(1, 2, 3)
     assert await shown() == [3, 1, 2, 3]
     assert await sums() == (4, 540_000_009, 4009)
+
+
+async def test_a_page_shows_one_moment(add, database, write, mix, path, monkeypatch):
+    await add(1, 2, 3)
+    position = items._position
+
+    def meanwhile(connection, row):
+        if not done:
+            done.append(True)
+            with closing(sqlite3.connect(path, isolation_level=None)) as other:
+                other.execute("DELETE FROM collection_items WHERE item_id < 3")
+        return position(connection, row)
+
+    done = []
+    monkeypatch.setattr(items, "_position", meanwhile)
+    page = await read_page(database, mix, position=None)
+    assert [(item.position, number_of(item)) for item in page.items] == [(1, 1), (2, 2), (3, 3)]
+    assert [(item.position, number_of(item)) for item in (await read_page(database, mix)).items] == [(1, 3)]
 
 
 @pytest.mark.parametrize(

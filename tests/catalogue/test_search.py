@@ -26,6 +26,7 @@ from tests.rows import add_track, add_user
         ("Straße ŁÓDŹ Øresund Þórr æon İI", ["strasse", "lodz", "oresund", "thorr", "aeon", "ii"]),
         ("Rock'n'Roll AC/DC 2.0", ["rock", "n", "roll", "ac", "dc", "2", "0"]),
         ("東京事変", ["東", "京", "事", "変"]),
+        ("㍿ソ", ["株", "式", "会", "社", "ソ"]),
         ("\ufb01n \uff12\uff10\uff10\uff11", ["fin", "2001"]),
         ("§ ¿? \u200b '\"*()-:^", []),
         ("", []),
@@ -33,6 +34,12 @@ from tests.rows import add_track, add_user
 )
 def test_words_are_folded(text, words):
     assert search.fold(text) == words
+
+
+def test_what_any_character_is_folded_to_is_a_word():
+    for codepoint in range(0x30000):
+        for word in search.fold(chr(codepoint)):
+            assert search.fold(word) == [word], hex(codepoint)
 
 
 @given(st.text())

@@ -79,6 +79,22 @@ async def test_home_shows_the_newest_tracks_first_and_takes_files(client, browse
     assert any(each.get("type") == "file" and each["name"] == "mp3" and "multiple" in each for each in fields)
 
 
+async def test_a_page_behind_the_last_track_leads_back(client, browser, auth, add):
+    ids = [(await add(number, created_at=number))["track_id"] for number in range(3)]
+    second = (await (await client.get("/tracks?limit=2", headers=auth)).json())["next"]
+    await client.delete(f"/tracks/{ids[0]}", headers={**auth, "If-Match": "*"})
+    text = await (await client.get(second, headers=browser)).text()
+    assert "Nothing more here" in text
+    assert "Nothing here yet" not in text
+    assert 'href="/tracks?limit=2"' in text
+
+
+async def test_a_long_title_without_blanks_is_found(client, browser, auth, add):
+    await add(1, title="東京事変の新しい歌を聴いて踊ろう夜明けまで")
+    answer = await client.get("/tracks", params={"q": "東京事変の新しい歌を聴いて踊ろう夜明けまで"}, headers=auth)
+    assert len((await answer.json())["items"]) == 1
+
+
 async def test_home_without_tracks_says_so(client, browser):
     assert "Nothing here yet" in await (await client.get("/", headers=browser)).text()
 
