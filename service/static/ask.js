@@ -10,6 +10,7 @@ export class Problem extends Error {
 
   static words(status, document) {
     if (!status) return "The connection broke off. Check it and try again.";
+    if (status === 401) return "You are logged out. Log in in another tab, then try again.";
     if (!document) return `The service answered with status ${status}.`;
     const faults = (document.errors ?? []).map((each) => each.detail);
     const detail = faults.length ? faults.join(" ") : document.detail;
@@ -26,7 +27,8 @@ function parsed(text) {
 }
 
 /**
- * Send a request; resolves to `{data, etag}`, rejects with a Problem.
+ * Send a request; resolves to `{data, etag}`, rejects with a Problem. Who is logged out and only asks is led to the
+ * login; who changes something stays, with what was typed or is still to be sent.
  * XMLHttpRequest, because fetch cannot tell how much of a body has been sent.
  */
 export function ask(method, url, { body = null, type = null, ifMatch = null, onProgress = null, signal = null } = {}) {
@@ -40,7 +42,7 @@ export function ask(method, url, { body = null, type = null, ifMatch = null, onP
     request.addEventListener("load", () => {
       const data = parsed(request.responseText);
       if (request.status >= 200 && request.status < 300) resolve({ data, etag: request.getResponseHeader("ETag") });
-      else if (request.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+      else if (request.status === 401 && method === "GET") location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
       else reject(new Problem(request.status, data));
     });
     request.addEventListener("error", () => reject(new Problem(0, null)));

@@ -30,13 +30,17 @@ export function collecting(dialog) {
     item.append(button);
     return item;
   };
+  let isBusy = false;
   const attempt = async (deed) => {
+    if (isBusy) return; // a second press adds nothing a second time
+    isBusy = true;
     fault.hidden = true;
     try {
       await deed();
     } catch (problem) {
       complain(problem);
     }
+    isBusy = false;
   };
   const add = async (id, name) => {
     const body = JSON.stringify({ track_id: track.id });

@@ -114,7 +114,7 @@ export function editing(article) {
       const before = track;
       await Promise.all([learn(), renew()]).catch(() => {});
       followOthers(before);
-      complain(`${problem.message} Above is what it is now; what you did not touch follows it. Save again to write yours over it.`);
+      complain(`Somebody changed it in the meantime. Above is what it is now; what you did not touch follows it. Save again to write yours over it.`);
       return;
     }
     const faults = problem.document?.errors ?? [];
@@ -128,7 +128,14 @@ export function editing(article) {
     if (first) first.focus();
     else complain(problem.message);
   };
+  let isSaving = false;
   const save = async () => {
+    if (isSaving) return;
+    isSaving = true;
+    await saveNow();
+    isSaving = false;
+  };
+  const saveNow = async () => {
     settle();
     const wrong = fields.find((field) => field.validity.badInput);
     if (wrong) {

@@ -1,5 +1,8 @@
 // One player for a list of tracks; when one ends, the next begins.
 
+import { ask } from "./ask.js";
+import { say } from "./tracks.js";
+
 /** Make the play buttons of `list` play in `bar`. */
 export function player(bar, list) {
   const audio = bar.querySelector("audio");
@@ -55,9 +58,21 @@ export function player(bar, list) {
   });
   bar.querySelector("[data-do=close-player]").addEventListener("click", close);
   for (const name of ["play", "pause", "emptied"]) audio.addEventListener(name, show);
-  audio.addEventListener("ended", () => {
+  const next = () => {
     const row = current && list.querySelector(`[data-id="${CSS.escape(current)}"] ~ li:not([hidden])`);
     if (row) load(row);
     else show();
+  };
+  audio.addEventListener("ended", next);
+  audio.addEventListener("error", async () => {
+    if (!current) return; // it was closed
+    const failed = current;
+    say(`“${link.textContent}” cannot be played.`);
+    try {
+      await ask("GET", link.getAttribute("href")); // who is logged out is led to the login
+    } catch (problem) {
+      if (!problem.status) return; // nor could any other
+    }
+    if (current === failed) next();
   });
 }

@@ -40,6 +40,7 @@ export async function trash(element) {
     return;
   }
   element.hidden = true;
+  element.querySelector("audio")?.pause();
   if (list) showEmpty();
   say(`“${title}” is in the trash.`, { undo: () => restore(element) });
   toast.querySelector("[data-do=restore]").focus();

@@ -201,10 +201,12 @@ export function dropZone(form, section, onTrack) {
   const mark = () => form.classList.toggle("over", depth > 0);
 
   input.required = false;
-  input.addEventListener("change", () => {
+  const take = () => {
     queue.add([...input.files]);
     input.value = "";
-  });
+  };
+  input.addEventListener("change", take);
+  if (input.files.length) take(); // chosen before this script was there
   form.addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("dragenter", (event) => {
     if (carriesFiles(event)) depth += 1;

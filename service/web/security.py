@@ -19,17 +19,19 @@ PAGE_POLICY = (
 
 ALL = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer" the Origin of our forms is null over plain http, where browsers send no Sec-Fetch-Site.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 PAGE = {
     "Content-Security-Policy": PAGE_POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 API = {"Content-Security-Policy": API_POLICY}
 # Without includeSubDomains: what other names below this one speak is not for this service to say.
 HTTPS = {"Strict-Transport-Security": "max-age=63072000"}
+# Over plain http browsers do not heed it and complain.
+HTTPS_PAGE = {"Cross-Origin-Opener-Policy": "same-origin"}
 
 PASSED_ON: web.ResponseKey[bool] = web.ResponseKey("passed_on", bool)
 """Set on a response that another server made, such as the front end: its policies are its own, ours would break it."""
@@ -38,8 +40,9 @@ PASSED_ON: web.ResponseKey[bool] = web.ResponseKey("passed_on", bool)
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Complete the header fields of `response`; a handler for the signal ``on_response_prepare``."""
     response.headers["Server"] = "yarrr"
-    fields = {} if response.get(PASSED_ON) else {**ALL, **(PAGE if response.content_type == "text/html" else API)}
+    is_ours, is_page = not response.get(PASSED_ON), response.content_type == "text/html"
+    fields = {**ALL, **(PAGE if is_page else API)} if is_ours else {}
     if request.app[SETTINGS].is_https or is_https(request):
-        fields |= HTTPS
+        fields |= {**HTTPS, **(HTTPS_PAGE if is_ours and is_page else {})}
     for name, value in fields.items():
         response.headers.setdefault(name, value)

@@ -1,5 +1,6 @@
 """The pages in a real browser: what a person does with them, and what a hostile name cannot do."""
 
+import asyncio
 import json
 from io import BytesIO
 from pathlib import Path
@@ -11,13 +12,20 @@ from PIL import Image
 from playwright.async_api import Error, async_playwright, expect
 
 from tests.corpus import make
+from tests.e2e.conftest import PASSWORD
 
 pytestmark = pytest.mark.e2e
 
 CHROMIUM = Path("/usr/bin/chromium")
 TIMEOUT_MS = 20_000
 expect.set_options(timeout=TIMEOUT_MS)
-ARGUMENTS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
+LAN_NAME = "music.example"  # which browsers do not trust as they do 127.0.0.1
+ARGUMENTS = [
+    "--no-sandbox",
+    "--autoplay-policy=no-user-gesture-required",
+    "--mute-audio",
+    f"--host-resolver-rules=MAP {LAN_NAME} 127.0.0.1",
+]
 
 PAYLOADS = [
     "<script>alert(1)</script>",
@@ -270,7 +278,7 @@ async def test_a_title_that_somebody_else_changed_is_not_overwritten(page, serve
     patch(server, track_id, title="Of somebody else")
     await page.get_by_label("Title", exact=True).fill("Mine")
     await page.keyboard.press("Enter")
-    await expect(page.get_by_role("alert")).to_contain_text("It was changed in the meantime.")
+    await expect(page.get_by_role("alert")).to_contain_text("Somebody changed it in the meantime.")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Of somebody else")
     assert server.get_json(f"/tracks/{track_id}")["title"] == "Of somebody else"
     await page.get_by_role("button", name="Save").click()
@@ -464,6 +472,99 @@ async def test_hostile_words_in_tags_are_shown_as_words(page, server, tmp_path):
     assert page.dialogs == []
     assert violations == []
     assert own(page.complaints) == []
+
+
+async def test_plain_http_under_a_name_of_the_lan_is_enough_to_log_in(browser, server, tmp_path):
+    page = await new_page(browser, server, logged_in=False)
+    await page.goto(f"http://{LAN_NAME}:{server.port}/login")
+    await page.get_by_label("Name").fill("admin")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_label("Add mp3 files")).to_be_attached()
+    await page.get_by_label("Add mp3 files").set_input_files(make(tmp_path, "jingle"))
+    await expect(page.get_by_role("list").first).to_contain_text("jingle")
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    assert own(page.complaints) == []
+
+
+async def test_who_is_logged_out_while_editing_loses_no_word(page, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "jingle"), "Kept")
+    await page.goto(f"/tracks/{track_id}")
+    await edit(page)
+    await page.get_by_label("Title", exact=True).fill("Typed for long")
+    await page.context.clear_cookies()
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("alert").first).to_contain_text("You are logged out.")
+    await expect(page.get_by_label("Title", exact=True)).to_have_value("Typed for long")
+    await page.context.add_cookies([{"name": "session", "value": server.token, "url": server.base_url}])
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Typed for long")
+
+
+async def slowly(route):
+    await asyncio.sleep(0.7)
+    await route.continue_()
+
+
+async def test_pressing_twice_does_it_once(page, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "jingle"), "Twice")
+    await page.goto(f"/tracks/{track_id}")
+    await page.route(f"**/tracks/{track_id}", slowly)
+    await edit(page)
+    await page.get_by_label("Title", exact=True).fill("Pressed twice")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Pressed twice")
+    await expect(page.locator("#edit")).to_be_hidden()
+    await expect(page.locator("#trouble")).to_be_hidden()
+
+    await page.route("**/collections", slowly)
+    await page.get_by_role("button", name="Add to a collection").click()
+    await page.get_by_label("A new collection").fill("Made once")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    assert [each["name"] for each in server.get_json("/collections")["items"]].count("Made once") == 1
+
+
+async def test_files_chosen_before_the_script_is_there_are_taken(page, server, tmp_path):
+    async def late(route):
+        await waiting.wait()
+        await route.continue_()
+
+    waiting = asyncio.Event()
+    await page.route("**/uploads.js*", late)
+    await page.goto("/", wait_until="commit")
+    song = make(tmp_path, "jingle").read_bytes()
+    await page.get_by_label("Add mp3 files").set_input_files(
+        [{"name": "early.mp3", "mimeType": "audio/mpeg", "buffer": song}]
+    )
+    waiting.set()
+    await expect(row(page, "early")).to_be_visible()
+
+
+async def test_the_trash_can_be_found_and_gives_back(page, server, tmp_path):
+    track_id = upload(server, make(tmp_path, "jingle"), "Thrown away")
+    server.curl(f"/tracks/{track_id}", "-X", "DELETE")
+    await page.goto("/tracks")
+    await page.get_by_role("link", name="Trash").click()
+    await expect(row(page, "Thrown away")).to_be_visible()
+    await expect(page.get_by_role("button", name="Play Thrown away")).to_have_count(0)
+    await page.get_by_role("button", name="Restore Thrown away").click()
+    await expect(page.locator("article audio")).to_be_visible()
+    assert server.get_json(f"/tracks/{track_id}")["state"] in ("analysing", "ready")
+
+
+async def test_what_cannot_be_played_is_said_and_the_next_is_played(page, server, tmp_path):
+    song = make(tmp_path, "jingle")
+    upload(server, song, "Played instead")
+    gone = upload(server, song, "Cannot be played")
+    await page.goto("/tracks")
+    server.curl(f"/tracks/{gone}", "-X", "DELETE")
+    await page.get_by_role("button", name="Play Cannot be played").click()
+    await expect(page.get_by_text("“Cannot be played” cannot be played.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Pause Played instead")).to_be_visible()
 
 
 async def test_a_deleted_track_comes_back_by_undo(page, server, tmp_path):
@@ -690,7 +791,7 @@ async def test_after_a_conflict_only_what_was_touched_is_written_over(page, serv
     patch(server, track_id, title="Theirs", artist="Theirs", labels={"mood": "theirs"})
     await page.get_by_label("Title", exact=True).fill("Mine")
     await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_role("alert").first).to_contain_text("It was changed in the meantime.")
+    await expect(page.get_by_role("alert").first).to_contain_text("Somebody changed it in the meantime.")
     await expect(page.get_by_text("Somebody made it “Theirs”.")).to_be_visible()
     await expect(page.get_by_label("Artist", exact=True)).to_have_value("Theirs")
     await page.get_by_role("button", name="Save").click()

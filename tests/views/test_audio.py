@@ -87,7 +87,7 @@ async def test_the_whole_says_all_about_itself(client, auth, track, content):
         "Content-Security-Policy": "sandbox; default-src 'none'",
         "Server": "yarrr",
         "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
     }
     told = {name.lower(): text for name, text in answer.headers.items() if name not in ("Date", "X-Request-ID")}

@@ -84,7 +84,7 @@ async def test_a_page_behind_the_last_track_leads_back(client, browser, auth, ad
     second = (await (await client.get("/tracks?limit=2", headers=auth)).json())["next"]
     await client.delete(f"/tracks/{ids[0]}", headers={**auth, "If-Match": "*"})
     text = await (await client.get(second, headers=browser)).text()
-    assert "Nothing more here" in text
+    assert "Nothing more on this page" in text
     assert "Nothing here yet" not in text
     assert 'href="/tracks?limit=2"' in text
 
