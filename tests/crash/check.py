@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from hashlib import file_digest, sha256
 from pathlib import Path
 
+from service.catalogue import inventory
 from tests.crash.clients import Connection, Interrupted, Receipt
 
 READERS = 4
@@ -96,7 +97,7 @@ class DataDirectory:
         for track_id, (digest, size, key) in tracks.items():
             if ready.get(key) != (digest, size):
                 findings.rows_without_file.append(f"track {track_id} has the blob {key}, which is {ready.get(key)}")
-        findings.accounts += _check_accounts(database)
+        findings.accounts += inventory.faults(database)
         return findings
 
     def _check_blob(self, key: str, digest: bytes, size: int) -> str | None:
@@ -130,26 +131,6 @@ class DataDirectory:
             if size < offset:
                 findings.rows_without_file.append(f"upload {upload_id} has the offset {offset} and {size} bytes")
         return findings
-
-
-def _check_accounts(database: sqlite3.Connection) -> list[str]:
-    found = [f"integrity_check: {text}" for (text,) in database.execute("PRAGMA integrity_check(5)") if text != "ok"]
-    found += [f"foreign_key_check: {row}" for row in database.execute("PRAGMA foreign_key_check")]
-    rows = database.execute(
-        """
-        SELECT name, used_bytes, used_tracks, reserved_bytes,
-               (SELECT ifnull(sum(size), 0) FROM tracks WHERE tracks.user_id = users.user_id),
-               (SELECT count(*) FROM tracks WHERE tracks.user_id = users.user_id),
-               (SELECT ifnull(sum(reserved_bytes), 0) FROM uploads
-                WHERE uploads.user_id = users.user_id AND state = 'receiving')
-        FROM users
-        """
-    )
-    return found + [
-        f"{name} has used, tracks, reserved {row[:3]} by the account and {row[3:]} by the rows"
-        for name, *row in rows
-        if row[:3] != row[3:]
-    ]
 
 
 def check_served(port: int, token: str, receipts: list[Receipt]) -> list[str]:
